@@ -1,0 +1,72 @@
+"""The whole paper in miniature, on rendered pedestrians and without an accelerator.
+
+Paper: FGSAM, Table IV (base, + pose, + LRAM, + FTL), every phase of section IV-B.
+Data: rendered into the run's folder, read by the Market-1501 and COCO builders.
+Command: python -m fgsam_jax.main --config configs/demo.py
+"""
+
+from fgsam_jax.config import (
+    Config,
+    Data,
+    Log,
+    Model,
+    Phase,
+    PoseData,
+    Synthetic,
+)
+
+
+def get_config() -> Config:
+    return Config(
+        data=Data(
+            source="{workdir}/synthetic/market1501",
+            records="{workdir}/records",
+            height=128,
+            width=64,
+        ),
+        pose_data=PoseData(source="{workdir}/synthetic/coco", sigma=6.0),
+        synthetic=Synthetic(folder="{workdir}/synthetic"),
+        model=Model(
+            depth=10,
+            width=16,
+            pose_width=0.125,
+            pose_kernel=5,
+            last_stride=1,
+            sketch=1024,
+            part_size=64,
+            plenary_size=128,
+        ),
+        phases=(
+            Phase("pose", "Pose", "pose", epochs=12, batch=32, learning_rate=2e-3, halve_every=5),
+            Phase("base", "Base", "baseline", epochs=20, learning_rate=2e-3, halve_every=8),
+            Phase(
+                "base_pose",
+                "Base + Pose",
+                "intermediate",
+                start_from=("pose", "base"),
+                epochs=10,
+                halve_every=5,
+            ),
+            Phase(
+                "lram",
+                "Base + Pose + LRAM",
+                "fgsam",
+                start_from=("base_pose",),
+                epochs=10,
+                images_per_identity=4,
+                halve_every=5,
+            ),
+            Phase(
+                "fgsam",
+                "Base + Pose + LRAM + FTL",
+                "fgsam",
+                start_from=("base_pose",),
+                triplet="focal",
+                epochs=10,
+                images_per_identity=4,
+                halve_every=5,
+            ),
+        ),
+        references=True,
+        log=Log(save_every=5),
+    )

@@ -1,0 +1,16 @@
+"""Person re-identification in JAX: FGSAM, the fine-grained spatial alignment model."""
+
+from typing import Any
+
+from fgsam_jax.version import __version__
+
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    # `load` brings JAX and Orbax; the package itself should import at once.
+    if name == "load":
+        from fgsam_jax.evaluate import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,157 @@
+"""From a configuration to a model, and from a checkpoint back to it."""
+
+import functools
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fgsam_jax import config as configs
+from fgsam_jax.checkpoint import Checkpoints
+from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.errors import InputError
+from fgsam_jax.models.fgsam import FGSAM, Baseline, Fusion, Intermediate, PoseEstimator
+from fgsam_jax.models.pose import PoseResolveNet
+from fgsam_jax.models.resnet import ResNet
+
+
+@dataclass(frozen=True)
+class About:
+    """What a checkpoint says of itself: enough to build its model and to name its outputs."""
+
+    config: configs.Config
+    phase: str
+    identities: int
+    attributes: tuple[Attribute, ...]
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return {
+            "config": configs.to_dict(self.config),
+            "phase": self.phase,
+            "identities": self.identities,
+            "attributes": [asdict(attribute) for attribute in self.attributes],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "About":
+        """The inverse of `to_dict`; other entries are ignored."""
+        attributes = tuple(
+            Attribute(a["name"], a["part"], tuple(a["classes"])) for a in values["attributes"]
+        )
+        config = configs.from_dict(values["config"])
+        return cls(config, values["phase"], values["identities"], attributes)
+
+    @property
+    def _phase(self) -> configs.Phase:
+        return next(phase for phase in self.config.phases if phase.name == self.phase)
+
+    @property
+    def kind(self) -> str:
+        """Which model: "pose", "baseline", "intermediate" or "fgsam"."""
+        return self._phase.model
+
+    @property
+    def title(self) -> str:
+        """The phase as tables name it."""
+        return self._phase.title or self.phase
+
+    def model(self, *, axis_name: str | None = None) -> nn.Module:
+        """The phase's model."""
+        return make_model(
+            self.config.model, self.kind, self.identities, self.attributes, axis_name=axis_name
+        )
+
+
+def make_model(
+    sizes: configs.Model,
+    kind: str,
+    identities: int,
+    attributes: tuple[Attribute, ...],
+    *,
+    axis_name: str | None = None,
+) -> nn.Module:
+    """The model of a phase.
+
+    Args:
+      sizes: of its networks.
+      kind: "pose", "baseline", "intermediate" or "fgsam".
+      identities: of the training split.
+      attributes: one head each.
+      axis_name: of the devices over which batch statistics are taken.
+    """
+    dtype: Any = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[sizes.dtype]
+    backbone = functools.partial(
+        ResNet, sizes.depth, sizes.width, sizes.stem, sizes.last_stride, dtype, axis_name
+    )
+    pose = functools.partial(
+        PoseResolveNet, sizes.pose_width, sizes.pose_kernel, sizes.parse, sizes.gate, dtype
+    )
+    if kind == "pose":
+        return PoseEstimator(pose())
+    if kind == "baseline":
+        return Baseline(backbone(), identities)
+    fusion = Fusion(sizes.sketch, sizes.bilinear, sizes.fuse, sizes.normalise, dtype, axis_name)
+    if kind == "intermediate":
+        return Intermediate(backbone(), pose(), fusion, identities, attributes, sizes.plenary_size)
+    return FGSAM(
+        backbone(), pose(), fusion, identities, attributes, sizes.part_size, sizes.plenary_size
+    )
+
+
+def initial_variables(model: nn.Module, key: jax.Array, height: int, width: int) -> dict[str, Any]:
+    """Fresh variables: "params", "batch_stats" and "constants", empty where a model has none."""
+    images = jnp.zeros((1, height, width, 3), jnp.uint8)
+    # Nothing but the parameters is kept, so the compiler drops the forward pass.
+    variables = jax.jit(model.init)(key, images)
+    return {name: variables.get(name, {}) for name in ("params", "batch_stats", "constants")}
+
+
+def checkpoint_folder(workdir: Path, phase: str) -> Path:
+    """Where a run keeps the checkpoints of a phase."""
+    return Path(workdir) / "checkpoints" / phase
+
+
+def restore(
+    workdir: Path, phase: str | None = None, which: str = "newest"
+) -> tuple[About, dict[str, Any], int]:
+    """A phase's model and variables from its checkpoint alone.
+
+    Args:
+      workdir: of a run.
+      phase: its name; None takes the last re-identification phase that has a checkpoint.
+      which: "newest" or "best".
+
+    Returns:
+      What it is, its variables as `model.apply` takes them, and its step.
+
+    Raises:
+      InputError: there is none, or it is broken.
+    """
+    if phase is None:
+        phase = _last_phase(Path(workdir))
+    checkpoints = Checkpoints(checkpoint_folder(workdir, phase))
+    step = checkpoints.step(which)
+    if step is None:
+        raise InputError(f"there is no finished checkpoint in {checkpoints.folder}: train first")
+    about = About.from_dict(checkpoints.about(step))
+    size = (about.config.data.height, about.config.data.width)
+    template = jax.eval_shape(lambda: initial_variables(about.model(), jax.random.key(0), *size))
+    return about, checkpoints.restore(step, {"variables": template})["variables"], step
+
+
+def _last_phase(workdir: Path) -> str:
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise InputError(f"{workdir} holds no run: expected the folder checkpoints in it")
+    steps = {path.name: Checkpoints(path).step() for path in folder.iterdir()}
+    saved = {name: step for name, step in steps.items() if step is not None}
+    for name, step in saved.items():
+        about = About.from_dict(Checkpoints(folder / name).about(step))
+        for phase in reversed(about.config.phases):
+            if phase.model != "pose" and phase.name in saved:
+                return phase.name
+    raise InputError(f"{folder} holds no checkpoint of a re-identification model: train first")

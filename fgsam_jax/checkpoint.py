@@ -1,0 +1,106 @@
+"""Checkpoints by Orbax, which describe themselves; the only file that knows Orbax."""
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from fgsam_jax.errors import InputError
+from fgsam_jax.version import __version__
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_METRIC = "map"
+
+
+class Checkpoints:
+    """The checkpoints of one phase: the newest `keep` and the best by mAP."""
+
+    def __init__(self, folder: Path, *, keep: int = 2, create: bool = False):
+        """Open a folder; with `create` it may be absent. Raises InputError if it is."""
+        self.folder = Path(folder).resolve()
+        if not create and not self.folder.is_dir():
+            raise InputError(f"there is no checkpoint at {self.folder}: train first")
+        policies = ocp.checkpoint_managers
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep),
+                        policies.BestN(
+                            get_metric_fn=_map_of, n=1, keep_checkpoints_without_metrics=False
+                        ),
+                    ]
+                ),
+                best_fn=_map_of,
+                create=create,
+                read_only=not create,
+                cleanup_tmp_directories=create,
+                enable_async_checkpointing=False,
+            ),
+        )
+
+    def step(self, which: str = "newest") -> int | None:
+        """Step of the newest or best checkpoint; None where there is none.
+
+        The newest stands in for the best while no checkpoint has been evaluated.
+        """
+        newest = self._manager.latest_step()
+        if which == "best":
+            best = self._manager.best_step()
+            return newest if best is None else best
+        return newest
+
+    def save(
+        self, step: int, trees: dict[str, Any], about: dict, *, map: float | None = None
+    ) -> None:
+        """Write named trees of arrays and what they are; replaces a checkpoint of this step."""
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        about = {**about, "versions": versions()}
+        arguments = ocp.args.Composite(about=ocp.args.JsonSave(about), **items)
+        metrics = None if map is None else {_METRIC: map}
+        self._manager.save(step, args=arguments, metrics=metrics, force=True)
+
+    def about(self, step: int) -> dict:
+        """What the checkpoint of this step says of itself. Raises InputError if it is broken."""
+        return self._restore(step, about=ocp.args.JsonRestore())["about"]
+
+    def restore(self, step: int, templates: dict[str, Any]) -> dict[str, Any]:
+        """Named trees of NumPy arrays, in the form of their templates (arrays or their shapes).
+
+        Raises:
+          InputError: the checkpoint is of another model, or broken.
+        """
+        items = {
+            name: ocp.args.StandardRestore(
+                jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+            )
+            for name, tree in templates.items()
+        }
+        restored = self._restore(step, **items)
+        return {name: jax.device_get(restored[name]) for name in templates}
+
+    def _restore(self, step: int, **arguments: Any) -> Any:
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**arguments))
+        except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"the checkpoint {self.folder / str(step)} is broken or of another model: {reason}"
+            ) from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of the packages that shape the numbers."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"fgsam_jax": __version__, "python": platform.python_version(), **found}
+
+
+def _map_of(metrics: dict[str, float]) -> float:
+    return metrics[_METRIC]

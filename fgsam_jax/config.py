@@ -1,0 +1,212 @@
+"""The configuration: typed dataclasses, a reason beside every default.
+
+A file in configs/ returns a `Config`; `--config.field=value` overrides a field on the command
+line, `--config.phases[1].epochs=7` inside a tuple. `[P]` marks a value of the paper, `[D]` a
+decision where the paper is silent or contradicts itself.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fgsam_jax.errors import InputError
+
+
+@dataclass
+class Data:
+    """The images to re-identify. `{workdir}` in a path stands for the run's folder."""
+
+    name: str = "market1501"  # which builder of fgsam_jax.data reads the source
+    source: str = "data/Market-1501-v15.09.15"
+    attributes: str = ""  # the attribute file; empty: looked for inside the source
+    records: str = "~/.cache/fgsam_jax"  # where converted sets are kept
+    height: int = 256  # [D] silent in the paper; the field's usual size
+    width: int = 128
+
+
+@dataclass
+class PoseData:
+    """The images with joints that phase 0 learns from."""
+
+    name: str = "coco_keypoints"  # [P]
+    source: str = "data/coco"
+    sigma: float = 7.0  # pixels; OpenPose's
+    split: str = "train"
+
+
+@dataclass
+class Synthetic:
+    """Pedestrians to render before training."""
+
+    folder: str = ""  # gets market1501/ and coco/; empty: nothing is rendered
+    seed: int = 0
+    train_identities: int = 60
+    test_identities: int = 40
+    images_per_identity: int = 12
+    cameras: int = 6
+    height: int = 128
+    width: int = 64
+    distractors: int = 60
+    junk: int = 20
+    pose_images: int = 300
+    pose_val_images: int = 60
+
+
+@dataclass
+class Model:
+    """Sizes of the networks; the defaults are the published ones."""
+
+    depth: int = 50  # [P]
+    width: int = 64
+    stem: str = "imagenet"
+    last_stride: int = 2  # [D] the plain ResNet; 1 doubles the grid of the fusion
+    pose_width: float = 1.0
+    pose_kernel: int = 7
+    parse: bool = True  # channel parse blocks; False is Table V's "without CPB"
+    gate: str = "double"  # [D] of the channel parse blocks: exactly 1 at the start
+    sketch: int = 4096  # [D] noise of an inner product .037; 2048 gives .060
+    bilinear: str = "gram"  # same numbers as "fft", a tenth of its time on a CPU
+    fuse: str = "map"  # [D] "pooled" is the paper's letter and has no spatial alignment
+    normalise: str = "ssqrt_l2"  # [D]
+    part_size: int = 256  # [P]
+    plenary_size: int = 512  # [P]
+    dtype: str = "float32"  # "bfloat16" computes in it; parameters and losses stay float32
+
+
+@dataclass
+class Loss:
+    """Eq. (10) and (11)."""
+
+    margin: float = 0.5  # [P] alpha
+    bound: float = 0.01  # [P] beta of IV-B; IV-D finds .02 best, on unit vectors both are near 0
+    gamma: float = 2.0  # [P]
+    mining: str = "hard"  # [D] silent; "all" averages over all triplets
+
+
+@dataclass
+class Phase:
+    """One phase of training: a model, what it starts from, its data order and its schedule."""
+
+    name: str = ""  # names its checkpoints
+    title: str = ""  # its row in the results; empty: the name
+    model: str = ""  # "pose", "baseline", "intermediate" or "fgsam"
+    start_from: tuple[str, ...] = ()  # phases whose matching weights are taken
+    triplet: str = "none"  # beside the cross entropies: "none", "triplet" or "focal"
+    train_pose: str = "cpb_only"  # [D] no pose loss in Eq. (11); "all", "none"
+    epochs: int = 1
+    batch: int = 64  # [D]
+    images_per_identity: int = 0  # K of P x K batches of batch / K identities; 0: shuffled
+    learning_rate: float = 1e-3
+    warmup_epochs: float = 0.0  # the learning rate rises linearly over these
+    halve_every: int = 50  # epochs
+    flip: bool = True
+
+
+@dataclass
+class Log:
+    """How often to save and to show."""
+
+    every: int = 10  # steps between lines of the log
+    save_every: int = 1  # epochs between checkpoints
+    keep: int = 2  # newest checkpoints of a phase that are kept, beside the best
+    evaluate_every: int = 0  # epochs between evaluations inside a phase; 0: at its end only
+    pictures: bool = True
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    pose_data: PoseData = field(default_factory=PoseData)
+    synthetic: Synthetic = field(default_factory=Synthetic)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    phases: tuple[Phase, ...] = ()
+    evaluation_batch: int = 128
+    restore: str = "newest"  # which checkpoint of a phase is evaluated: "newest" or "best"
+    references: bool = False  # rows for the mean colour and the untrained model in the table
+    log: Log = field(default_factory=Log)
+
+
+def check(config: Config) -> None:
+    """Refuse what cannot run, before anything is loaded. Raises InputError."""
+    names = [phase.name for phase in config.phases]
+    if not names:
+        raise InputError("config.phases is empty: name at least one phase")
+    if len(set(names)) != len(names):
+        raise InputError(f"the phases must have different names, got {', '.join(names)}")
+    _choose("config.restore", config.restore, ("newest", "best"))
+    _choose("config.model.dtype", config.model.dtype, ("float32", "bfloat16"))
+    _choose("config.loss.mining", config.loss.mining, ("hard", "all"))
+    for index, phase in enumerate(config.phases):
+        here = f"config.phases[{index}]"
+        _choose(f"{here}.model", phase.model, ("pose", "baseline", "intermediate", "fgsam"))
+        _choose(f"{here}.triplet", phase.triplet, ("none", "triplet", "focal"))
+        _choose(f"{here}.train_pose", phase.train_pose, ("cpb_only", "all", "none"))
+        for name in phase.start_from:
+            _choose(f"{here}.start_from", name, tuple(names[:index]))
+        if phase.images_per_identity and phase.batch % phase.images_per_identity:
+            raise InputError(
+                f"{here}.batch={phase.batch} is not a multiple of "
+                f"images_per_identity={phase.images_per_identity}"
+            )
+        if phase.triplet != "none" and phase.images_per_identity < 2:
+            raise InputError(
+                f"{here} has a triplet loss and needs images_per_identity of 2 or more, "
+                f"got {phase.images_per_identity}"
+            )
+        if phase.epochs < 1 or phase.batch < 1 or phase.halve_every < 1:
+            raise InputError(f"{here}: epochs, batch and halve_every must be 1 or more")
+
+
+def _choose(where: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{where} is one of {', '.join(choices) or 'none'}; got {value!r}")
+
+
+def expand(config: Config, workdir: Path) -> Config:
+    """Put the run's folder in place of `{workdir}` in the paths."""
+
+    def filled(section: Any) -> Any:
+        texts = {
+            name: value.replace("{workdir}", str(workdir))
+            for name, value in vars(section).items()
+            if isinstance(value, str)
+        }
+        return dataclasses.replace(section, **texts)
+
+    return dataclasses.replace(
+        config,
+        data=filled(config.data),
+        pose_data=filled(config.pose_data),
+        synthetic=filled(config.synthetic),
+    )
+
+
+def to_dict(config: Config) -> dict:
+    """Plain dictionaries, lists and scalars, as a checkpoint keeps them."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict) -> Config:
+    """The inverse of `to_dict`. Raises InputError on fields this version does not know."""
+    sections = {
+        "data": Data,
+        "pose_data": PoseData,
+        "synthetic": Synthetic,
+        "model": Model,
+        "loss": Loss,
+        "log": Log,
+    }
+    try:
+        made = {name: kind(**values[name]) for name, kind in sections.items()}
+        phases = tuple(
+            Phase(**{**phase, "start_from": tuple(phase["start_from"])})
+            for phase in values["phases"]
+        )
+        return Config(**{**values, **made, "phases": phases})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the saved configuration is of another version: {error}") from None

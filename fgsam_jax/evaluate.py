@@ -1,0 +1,295 @@
+"""Embedding of images and the Market protocol: from a checkpoint to the figures of a paper."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from fgsam_jax import build, metrics, objective
+from fgsam_jax.config import Config
+from fgsam_jax.data import Table
+from fgsam_jax.errors import InputError
+from fgsam_jax.log import say
+from fgsam_jax.sets import Sets
+from fgsam_jax.step import parallel_embed_step
+
+# The step gives these for each image.
+Embedded = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model scores on a query and a gallery set.
+
+    Attributes:
+      scores: of the whole descriptor, all branches.
+      plenary: of the plenary branch alone.
+      attributes: by name, on the labelled images of query and gallery together.
+    """
+
+    scores: metrics.Scores
+    plenary: metrics.Scores
+    attributes: dict[str, metrics.AttributeScores]
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return {
+            "scores": self.scores.to_dict(),
+            "plenary": self.plenary.to_dict(),
+            "attributes": {name: scores.to_dict() for name, scores in self.attributes.items()},
+        }
+
+
+class Embedder:
+    """A trained model that turns images into descriptors.
+
+    Attributes:
+      about: what the checkpoint says of itself.
+      step: of the checkpoint.
+    """
+
+    def __init__(self, about: build.About, variables: dict[str, Any], step: int = 0):
+        self.about, self.step = about, step
+        self._variables = variables
+        self._embed = Embedding(about.model(), about.config.evaluation_batch)
+
+    def embed(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+        """Descriptors to compare by Euclidean distance.
+
+        Args:
+          images: uint8 RGB [n, height, width, 3] of any size, or a list of image files.
+
+        Returns:
+          [n, dim] float32, rows of length 1.
+
+        Raises:
+          InputError: the array is not such images, or a file does not decode.
+        """
+        size = (self.about.config.data.width, self.about.config.data.height)
+        return self._embed(self._variables, _resized(images, size))["descriptor"]
+
+
+class Embedding:
+    """`embed_step` over all rows of an array, in batches over all devices."""
+
+    def __init__(self, model: nn.Module, batch: int):
+        self._devices = jax.local_device_count()
+        self._batch = -(-batch // self._devices) * self._devices
+        self._step = parallel_embed_step(model)
+
+    def __call__(
+        self, variables: dict[str, Any], images: np.ndarray, title: str | None = None
+    ) -> Embedded:
+        """The result of `embed_step` for images uint8 [n, height, width, 3], as NumPy arrays [n].
+
+        With a title a progress bar is shown.
+        """
+        if not len(images):
+            raise InputError("there are no images to embed")
+        pieces = []
+        starts = range(0, len(images), self._batch)
+        for start in tqdm(starts, title, leave=False, disable=True if title is None else None):
+            rows = np.asarray(images[start : start + self._batch])
+            # The last batch is filled up, so that one compiled program serves all.
+            filled = np.resize(rows, (self._batch, *rows.shape[1:]))
+            spread = filled.reshape(self._devices, -1, *rows.shape[1:])
+            result = jax.device_get(self._step(variables, spread))
+            pieces.append(
+                jax.tree.map(lambda x, n=len(rows): x.reshape(-1, *x.shape[2:])[:n], result)
+            )
+        return jax.tree.map(lambda *x: np.concatenate(x), *pieces)
+
+
+def evaluate(
+    embed: Callable[[np.ndarray, str], Embedded],
+    query: Table,
+    gallery: Table,
+) -> Evaluation:
+    """Scores of an embedding by the Market-1501 protocol.
+
+    Args:
+      embed: images and a title to the result of `embed_step`.
+      query: images to look for.
+      gallery: images to find them in; junk (identity -1) is left out, it never counts.
+
+    Raises:
+      InputError: an empty set, or no query has anything to find.
+    """
+    if not len(query):
+        raise InputError("the query set is empty: nothing can be evaluated")
+    gallery = gallery.select(gallery.identities != -1)
+    found = embed(query.images, "query"), embed(gallery.images, "gallery")
+
+    def scores(field: str) -> metrics.Scores:
+        return metrics.evaluate(
+            found[0][field],
+            query.identities,
+            query.cameras,
+            found[1][field],
+            gallery.identities,
+            gallery.cameras,
+        )
+
+    attributes = {}
+    for name in found[0].get("attributes", {}):
+        attributes[name] = metrics.attribute_scores(
+            np.concatenate([part["attributes"][name] for part in found]),
+            np.concatenate([query.attributes[name], gallery.attributes[name]]),
+            len(query.classes[name]),
+        )
+    return Evaluation(scores("descriptor"), scores("plenary"), attributes)
+
+
+def mean_colour(images: np.ndarray, title: str | None = None) -> Embedded:
+    """The mean RGB of each crop as its descriptor: what colour statistics alone can do."""
+    del title
+    means = np.stack([np.asarray(image, np.float32).mean(axis=(0, 1)) for image in images])
+    return {"descriptor": means, "plenary": means}
+
+
+def evaluate_phase(about: build.About, variables: dict[str, Any], sets: Sets) -> dict[str, Any]:
+    """What a phase's model scores on its test split, as plain values for JSON.
+
+    Returns:
+      "title", "headline" (one line) and either "evaluation", of `Evaluation.to_dict`, and "map",
+      or, for the pose phase, "pose", of `evaluate_pose`.
+    """
+    title = about.title
+    if about.kind == "pose":
+        errors = evaluate_pose(about, variables, sets.pose("val"))
+        headline = (
+            f"stage 3 leaves {errors['heat']:.2f} of the heat and {errors['affinity']:.2f} of the "
+            "affinity error of an empty picture"
+        )
+        return {"title": title, "headline": headline, "pose": errors}
+    embedding = Embedding(about.model(), about.config.evaluation_batch)
+    result = evaluate(
+        lambda images, name: embedding(variables, images, name),
+        sets.table("query"),
+        sets.table("gallery"),
+    )
+    headline = f"rank-1 {100 * result.scores.rank(1):.2f}, mAP {100 * result.scores.map:.2f}"
+    scores = {"evaluation": result.to_dict(), "map": result.scores.map}
+    return {"title": title, "headline": headline, **scores}
+
+
+def restored_results(config: Config, workdir: Path, sets: Sets) -> list[dict]:
+    """What `evaluate_phase` says of every phase of a run, from its checkpoints.
+
+    Raises:
+      InputError: no phase has a checkpoint, or it is of another model than the configuration's.
+    """
+    results = []
+    for phase in config.phases:
+        folder = build.checkpoint_folder(workdir, phase.name)
+        if not folder.is_dir():
+            continue
+        about, variables, step = build.restore(workdir, phase.name, config.restore)
+        if about.config.model != config.model:
+            raise InputError(
+                f"the checkpoint in {folder} is of another model: it has {about.config.model}, "
+                f"the configuration asks for {config.model}"
+            )
+        result = evaluate_phase(about, variables, sets)
+        say(f"{phase.name}: restored step {step}, {result['headline']}")
+        results.append(result)
+    if not results:
+        raise InputError(f"{workdir} holds no checkpoint of this configuration: train first")
+    return results
+
+
+def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -> dict[str, float]:
+    """Masked error of the last stage as a share of the error of predicting an empty picture.
+
+    Args:
+      about: of the pose phase.
+      variables: of its model.
+      table: images with joints.
+
+    Returns:
+      "heat" and "affinity", 1 where nothing was learned.
+    """
+    model, sigma = about.model(), about.config.pose_data.sigma
+
+    @jax.jit
+    def errors(batch: dict[str, Any]) -> dict[str, jax.Array]:
+        terms = objective.pose(model.apply(variables, batch["image"]), batch, sigma=sigma)
+        return {**terms.losses, **terms.signs}
+
+    if table.joints is None or table.mask is None:
+        raise InputError("the pose net can only be judged on images with joints")
+    sums: dict[str, float] = {}
+    size = about.config.evaluation_batch
+    for begin in range(0, len(table), size):
+        rows = slice(begin, begin + size)
+        batch = {
+            "image": np.asarray(table.images[rows]),
+            "joints": np.asarray(table.joints[rows]),
+            "mask": np.asarray(table.mask[rows]),
+        }
+        for name, value in errors(batch).items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(batch["image"])
+    return {
+        "heat": sums["heat_3"] / sums["heat_empty"],
+        "affinity": sums["affinity_3"] / sums["affinity_empty"],
+    }
+
+
+def reference_rows(about: build.About, sets: Sets) -> list[dict]:
+    """What needs no training: the mean colour of the crop, and the model with random weights."""
+    query, gallery = sets.table("query"), sets.table("gallery")
+    colour = evaluate(mean_colour, query, gallery)
+    data = about.config.data
+    key = jax.random.key(about.config.seed)
+    fresh = build.initial_variables(about.model(), key, data.height, data.width)
+    untrained = evaluate_phase(about, fresh, sets)
+    return [
+        {"title": "mean colour of the crop", "evaluation": colour.to_dict()},
+        untrained | {"title": "untrained " + about.title},
+    ]
+
+
+def load(workdir: str | Path, *, phase: str | None = None, which: str = "newest") -> Embedder:
+    """Restore a trained model from a run's folder; the checkpoint alone says what it is.
+
+    Args:
+      workdir: of the run.
+      phase: its name; by default the last one that has a checkpoint.
+      which: "newest" or "best".
+
+    Raises:
+      InputError: there is no such checkpoint, or it is broken.
+    """
+    return Embedder(*build.restore(Path(workdir), phase, which))
+
+
+def _resized(images: np.ndarray | Sequence[str | Path], size: tuple[int, int]) -> np.ndarray:
+    """Images as uint8 [n, height, width, 3] of one size, given as (width, height)."""
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise InputError(
+                "images must be uint8 RGB [n, height, width, 3], "
+                f"got {images.dtype} {list(images.shape)}"
+            )
+        if images.shape[1:3] == size[::-1]:
+            return images
+        opened: Sequence[Any] = [Image.fromarray(image) for image in images]
+    else:
+        opened = [_open(path) for path in images]
+    if not opened:
+        raise InputError("there are no images to embed")
+    return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in opened])
+
+
+def _open(path: str | Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"{path} cannot be read as an image: {error}") from None

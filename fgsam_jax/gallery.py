@@ -1,0 +1,69 @@
+"""Pictures of a trained model: its ranked lists and what each part branch looks at (Fig. 6)."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fgsam_jax import build, pictures
+from fgsam_jax.data import Table
+from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
+from fgsam_jax.evaluate import Embedding
+from fgsam_jax.sets import Sets
+
+_QUERIES, _RANKS, _CROPS = 8, 10, 6
+
+
+def draw(workdir: Path, sets: Sets) -> list[Path]:
+    """Draw the last phase of a run into workdir/pictures. Returns the files written."""
+    about, variables, _ = build.restore(workdir)
+    folder = workdir / "pictures"
+    folder.mkdir(exist_ok=True)
+    query, gallery = sets.table("query"), sets.table("gallery")
+    gallery = gallery.select(gallery.identities != -1)
+    shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
+    embedding = Embedding(about.model(), about.config.evaluation_batch)
+    found = [embedding(variables, table.images)["descriptor"] for table in (shown, gallery)]
+    written = [folder / "ranked_lists.png"]
+    _ranked_lists(shown, gallery, *found).save(written[0])
+    outputs = about.model().apply(variables, jnp.asarray(shown.images[:_CROPS]))
+    if outputs.pose is not None:
+        written.append(folder / "part_maps.png")
+        maps = part_maps(outputs.pose.parsed)
+        pictures.part_maps(shown.images[:_CROPS], maps, PARTS).save(written[1])
+    return written
+
+
+def part_maps(parsed: jax.Array) -> np.ndarray:
+    """Where each part's channels respond: the length of its limbs' fields and its joints' maps.
+
+    Args:
+      parsed: of `models.pose.Pose`, [n, h, w, 57].
+
+    Returns:
+      [n, h, w, 7], in the order of `skeleton.PARTS`; the background channel is left out.
+    """
+    maps = np.abs(np.asarray(parsed, np.float32))
+    maps[..., AFFINITY_CHANNELS + BACKGROUND] = 0
+    return np.sqrt(np.square(maps) @ part_channels().T.astype(np.float32))
+
+
+def _ranked_lists(query: Table, gallery: Table, query_rows: Any, gallery_rows: Any) -> Any:
+    """The best gallery images of each query, without those of its own identity and camera."""
+    lists, correct, captions = [], [], []
+    for row in range(len(query)):
+        distances = np.linalg.norm(gallery_rows - query_rows[row], axis=1)
+        same = gallery.identities == query.identities[row]
+        distances[same & (gallery.cameras == query.cameras[row])] = np.inf
+        best = np.argsort(distances, kind="stable")[:_RANKS]
+        lists.append(gallery.images[best])
+        correct.append(same[best])
+        captions.append(
+            [f"{distances[i]:.2f}\nid {gallery.identities[i]} c{gallery.cameras[i]}" for i in best]
+        )
+    heads = [f"id {i} c{c}" for i, c in zip(query.identities, query.cameras, strict=True)]
+    return pictures.ranked_lists(
+        query.images, lists, correct, query_captions=heads, gallery_captions=captions
+    )

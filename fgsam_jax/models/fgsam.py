@@ -1,0 +1,231 @@
+"""The models of the training phases: pose estimator, baseline, intermediate model and FGSAM.
+
+Modules that carry over from one phase to the next have the same name and shape in both: `pose`,
+`backbone`, the two normalisations, the sketches, `plenary` and `identity`.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, make_sketch
+from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.data.skeleton import PARTS, POSE_CHANNELS, part_channels
+from fgsam_jax.errors import InputError
+from fgsam_jax.models.pose import Pose
+
+PLENARY = "plenary"
+
+
+class Outputs(NamedTuple):
+    """What a model gives; a field that a model lacks is empty.
+
+    Attributes:
+      embeddings: by branch, [batch, dim] float32, not normalised.
+      identity: [batch, identities] logits.
+      attributes: by name, [batch, classes] logits.
+      pose: of the pose resolve net.
+    """
+
+    embeddings: dict[str, jax.Array]
+    identity: jax.Array | None
+    attributes: dict[str, jax.Array]
+    pose: Pose | None
+
+
+def unit_length(x: jax.Array) -> jax.Array:
+    """Rows of length 1; a zero row stays zero and has a finite gradient. [..., dim] to the same."""
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
+
+
+def descriptor(embeddings: dict[str, jax.Array]) -> jax.Array:
+    """The vector that searches compare by Euclidean distance: all branches, each of length 1.
+
+    Args:
+      embeddings: by branch, [batch, dim].
+
+    Returns:
+      [batch, sum of dims] of length 1, so that distances lie in [0, 2].
+    """
+    branches = [unit_length(embeddings[name].astype(jnp.float32)) for name in sorted(embeddings)]
+    return jnp.concatenate(branches, axis=-1) / len(branches) ** 0.5
+
+
+class PoseEstimator(nn.Module):
+    """Phase 0: the pose resolve net alone."""
+
+    pose: nn.Module
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with the pose."""
+        del train
+        return Outputs({}, None, {}, self.pose(images))
+
+
+class Baseline(nn.Module):
+    """Phase 1: the backbone, global average pooling and the identity classifier."""
+
+    backbone: nn.Module
+    identities: int
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """Images [batch, height, width, 3] RGB in 0..255 to one embedding and identity logits."""
+        features = self.backbone(images, train=train)
+        pooled = jnp.mean(features.astype(jnp.float32), axis=(1, 2))
+        logits = _classifier(self.identities, "pooled_identity")(pooled)
+        return Outputs({PLENARY: pooled}, logits, {}, None)
+
+
+class Fusion(nn.Module):
+    """Appearance x pose by compact bilinear pooling, for each part and for the whole body.
+
+    Attributes:
+      size: of the count sketch, d.
+      method: of `fgsam_jax.bilinear.compact_bilinear`.
+      pool: "map" fuses cell by cell; "pooled" fuses after global pooling, the letter of the paper
+        ("after the pool5 layer"), which leaves no spatial alignment.
+      normalise: of the pooled vector: "ssqrt_l2", "l2" or "none".
+      dtype: of the maps that enter the matrix product; transforms and norms are float32.
+      axis_name: take batch statistics over all devices of this axis.
+    """
+
+    size: int = 4096
+    method: str = "gram"
+    pool: str = "map"
+    normalise: str = "ssqrt_l2"
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, features: jax.Array, pose: jax.Array, *, train: bool) -> jax.Array:
+        """Fused features of each part.
+
+        Args:
+          features: [batch, h, w, channels].
+          pose: [batch, h k, w k, 57], k a whole number.
+          train: use and update batch statistics.
+
+        Returns:
+          [batch, 7, size] float32, in the order of `skeleton.PARTS`.
+        """
+        batch, height, width, channels = features.shape
+        pose = _average_pool_to(pose.astype(jnp.float32), height, width)
+        if self.pool == "pooled":
+            features, pose = (jnp.mean(x, (1, 2), keepdims=True) for x in (features, pose))
+        elif self.pool != "map":
+            raise InputError(f'the fusion pools "map" or "pooled", not {self.pool!r}')
+        features = self._norm(train, "features_norm")(features)  # Eq. (6)
+        pose = self._norm(train, "pose_norm")(pose)  # Eq. (7) and (8)
+        fused = compact_bilinear_parts(
+            features.reshape(batch, -1, channels),
+            pose.reshape(batch, -1, POSE_CHANNELS),
+            part_channels(),
+            self._sketch("features", channels),
+            self._sketch("pose", POSE_CHANNELS),
+            method=self.method,
+        )
+        if self.normalise == "none":
+            return fused
+        if self.normalise == "ssqrt_l2":
+            fused = jnp.sign(fused) * (jnp.sqrt(jnp.abs(fused) + 1e-6) - 1e-3)
+        elif self.normalise != "l2":
+            raise InputError(f'normalise is "ssqrt_l2", "l2" or "none", not {self.normalise!r}')
+        return unit_length(fused)
+
+    def _norm(self, train: bool, name: str) -> nn.BatchNorm:
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            use_scale=False,
+            use_bias=False,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=name,
+        )
+
+    def _sketch(self, name: str, channels: int) -> CountSketch:
+        """The tables live in the collection `constants`, so that a checkpoint holds them."""
+        drawn: dict[str, CountSketch] = {}
+
+        def draw(field: str) -> jax.Array:
+            if name not in drawn:
+                drawn[name] = make_sketch(self.make_rng("params"), channels, self.size)
+            return getattr(drawn[name], field)
+
+        bins = self.variable("constants", f"{name}_bins", draw, "bins")
+        signs = self.variable("constants", f"{name}_signs", draw, "signs")
+        return CountSketch(bins.value, signs.value, self.size)
+
+
+class Intermediate(nn.Module):
+    """Phase 2: one fusion of the whole body, a 512-d embedding, all heads on it."""
+
+    backbone: nn.Module
+    pose: nn.Module
+    fusion: nn.Module
+    identities: int
+    attributes: tuple[Attribute, ...]
+    plenary_size: int = 512
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
+        pose = self.pose(images)
+        fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
+        embedding = nn.Dense(self.plenary_size, name=PLENARY)(fused[:, PARTS.index(PLENARY)])
+        logits = {
+            a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embedding)
+            for a in self.attributes
+        }
+        identity = _classifier(self.identities, "identity")(embedding)
+        return Outputs({PLENARY: embedding}, identity, logits, pose)
+
+
+class FGSAM(nn.Module):
+    """Phase 3: locally reinforced alignment, six part branches and the plenary one (III-C)."""
+
+    backbone: nn.Module
+    pose: nn.Module
+    fusion: nn.Module
+    identities: int
+    attributes: tuple[Attribute, ...]
+    part_size: int = 256
+    plenary_size: int = 512
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings."""
+        pose = self.pose(images)
+        fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
+        # On one fused vector a 1x1 convolution is a dense layer.
+        embeddings = {
+            part: nn.Dense(self.plenary_size if part == PLENARY else self.part_size, name=part)(
+                fused[:, index]
+            )
+            for index, part in enumerate(PARTS)
+        }
+        logits = {
+            a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embeddings[a.part])
+            for a in self.attributes
+        }
+        identity = _classifier(self.identities, "identity")(embeddings[PLENARY])
+        return Outputs(embeddings, identity, logits, pose)
+
+
+def _classifier(classes: int, name: str) -> nn.Dense:
+    return nn.Dense(classes, kernel_init=nn.initializers.normal(0.001), name=name)
+
+
+def _average_pool_to(maps: jax.Array, height: int, width: int) -> jax.Array:
+    """Average pooling of [batch, h k, w k, channels] to [batch, h, w, channels]."""
+    if maps.shape[1] % height or maps.shape[2] % width:
+        raise InputError(
+            f"the pose maps of {maps.shape[1]}x{maps.shape[2]} cells cannot be averaged to the "
+            f"backbone's {height}x{width}: choose an image size, stem and last stride that divide"
+        )
+    window = (maps.shape[1] // height, maps.shape[2] // width)
+    return nn.avg_pool(maps, window, window)

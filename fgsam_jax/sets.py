@@ -1,0 +1,109 @@
+"""The splits that a configuration names, and the batches of a phase."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fgsam_jax.config import Config, Phase
+from fgsam_jax.data import Table, open_table
+from fgsam_jax.data.attributes import ATTRIBUTES, Attribute
+from fgsam_jax.data.sampler import IdentitySampler, shuffled_rows
+from fgsam_jax.errors import InputError
+
+
+class Sets:
+    """The splits of a run, each opened when first asked for."""
+
+    def __init__(self, config: Config):
+        self._data, self._pose_data = config.data, config.pose_data
+        self._open = functools.cache(self._table)
+
+    def table(self, split: str) -> Table:
+        """A split of the images to re-identify: "train", "query" or "gallery"."""
+        return self._open(self._data.name, self._data.source, self._data.attributes, split)
+
+    def pose(self, split: str) -> Table:
+        """A split of the images with joints: "train" or "val"."""
+        return self._open(self._pose_data.name, self._pose_data.source, "", split)
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes with at least one labelled training image; the others get no head."""
+        labels = self.table("train").attributes
+        known = ATTRIBUTES.get(self._data.name, ())
+        return tuple(a for a in known if a.name in labels and (labels[a.name] >= 0).any())
+
+    @property
+    def identities(self) -> int:
+        """Number of people in the training split."""
+        return int(self.table("train").labels.max()) + 1
+
+    def _table(self, name: str, source: str, attributes: str, split: str) -> Table:
+        return open_table(
+            name,
+            Path(source).expanduser(),
+            Path(self._data.records).expanduser(),
+            split,
+            self._data.height,
+            self._data.width,
+            Path(attributes).expanduser() if attributes else None,
+        )
+
+
+class Batches:
+    """The batches of a phase, by step: the same step always gives the same batch.
+
+    Attributes:
+      per_epoch: steps of an epoch, images // batch.
+    """
+
+    def __init__(self, phase: Phase, table: Table, *, seed: int, devices: int):
+        """Take a phase's batches from a table.
+
+        Args:
+          phase: its batch size and its P x K, if any.
+          table: of the training split; junk and distractors are never drawn.
+          seed: of the order.
+          devices: over how many a batch is spread.
+
+        Raises:
+          InputError: the batch does not fit the devices, the images or the identities.
+        """
+        if phase.batch % devices:
+            raise InputError(
+                f"{phase.name}: a batch of {phase.batch} cannot be spread over {devices} devices"
+            )
+        self._phase, self._seed, self._devices = phase, seed, devices
+        self._columns: dict[str, Any] = {"image": table.images}
+        self._rows = np.arange(len(table))
+        if phase.model == "pose":
+            self._columns |= {"joints": table.joints, "mask": table.mask}
+        else:
+            attributes = {name: x.astype(np.int32) for name, x in table.attributes.items()}
+            labels = table.labels
+            self._columns |= {"label": labels, "attributes": attributes}
+            self._rows = np.flatnonzero(labels >= 0)
+        if len(self._rows) < phase.batch:
+            raise InputError(
+                f"{phase.name}: a batch of {phase.batch} needs as many images, "
+                f"the training split has {len(self._rows)}"
+            )
+        self.per_epoch = len(self._rows) // phase.batch
+        self._sampler = None
+        if phase.images_per_identity:
+            people = phase.batch // phase.images_per_identity
+            self._sampler = IdentitySampler(table.labels, people, phase.images_per_identity)
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        """Batch number `step`, from 0; leaves [devices, batch / devices, ...]."""
+        if self._sampler:
+            rows = self._sampler.rows(seed=self._seed, step=step)
+        else:
+            order = shuffled_rows(len(self._rows), self._phase.batch, seed=self._seed, step=step)
+            rows = self._rows[order]
+        return jax.tree.map(
+            lambda x: np.asarray(x[rows]).reshape(self._devices, -1, *x.shape[1:]), self._columns
+        )

@@ -1,0 +1,128 @@
+"""What a phase starts from: its schedule, what it trains, and the weights of earlier phases."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from fgsam_jax import build
+from fgsam_jax.checkpoint import Checkpoints
+from fgsam_jax.config import Phase
+from fgsam_jax.models.pose import is_parse_block
+from fgsam_jax.step import TrainState, partition
+
+
+def schedule(phase: Phase, per_epoch: int) -> Callable[[Any], Any]:
+    """Learning rate by step: a linear warm-up, then halved every `halve_every` epochs."""
+
+    def rate(step: Any) -> Any:
+        halvings = step // (phase.halve_every * per_epoch)
+        warm = jnp.minimum((step + 1) / max(phase.warmup_epochs * per_epoch, 1), 1)
+        return phase.learning_rate * warm * 0.5**halvings
+
+    return rate
+
+
+def is_trained(phase: Phase) -> Callable[[tuple[str, ...]], bool]:
+    """Which parameters a phase trains, by their path.
+
+    The pose phase leaves the channel parse blocks alone: they are learned for re-identification.
+    """
+    if phase.model == "pose":
+        return lambda path: not is_parse_block(path)
+    if phase.train_pose == "all":
+        return lambda path: True
+    if phase.train_pose == "none":
+        return lambda path: path[0] != "pose"
+    return lambda path: path[0] != "pose" or is_parse_block(path)
+
+
+def take_matching(
+    fresh: dict[str, Any], sources: dict[str, dict[str, Any]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Replace variables by those of the same path and shape in earlier phases.
+
+    Args:
+      fresh: variables of the new model.
+      sources: by phase, its variables; a later one wins.
+
+    Returns:
+      The variables, and lines that say by module what was taken, what is new and what was dropped.
+    """
+    target = flatten_dict(fresh)
+    origin: dict[tuple[str, ...], str] = {}
+    dropped: dict[str, list[tuple[str, ...]]] = {name: [] for name in sources}
+    for name, source in sources.items():
+        for path, value in flatten_dict(source).items():
+            if path in target and target[path].shape == value.shape:
+                target[path], origin[path] = value, name
+            else:
+                dropped[name].append(path)
+    lines = [
+        f"taken from {name}: {_modules([path for path in origin if origin[path] == name])}"
+        for name in sources
+    ]
+    lines.append(f"new: {_modules([path for path in target if path not in origin])}")
+    lines += [f"dropped from {name}: {_modules(paths)}" for name, paths in dropped.items() if paths]
+    variables = unflatten_dict(target)
+    return {name: variables.get(name, {}) for name in fresh}, lines
+
+
+def make_state(
+    variables: dict[str, Any], phase: Phase, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """A state at step 0 from variables ("params", "batch_stats", "constants")."""
+    params, frozen = partition(variables["params"], is_trained(phase))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        frozen=frozen,
+        batch_stats=variables["batch_stats"],
+        constants=variables["constants"],
+        opt_state=optimizer.init(params),
+    )
+
+
+def save(checkpoints: Checkpoints, state: TrainState, about: dict, map: float | None) -> None:
+    """Write a state as variables, which is all that evaluation needs, and the optimiser's part."""
+    state = jax.device_get(state)
+    trees = {"variables": state.variables(), "optimizer": _optimizer_part(state)}
+    checkpoints.save(int(state.step), trees, about, map=map)
+
+
+def resume(checkpoints: Checkpoints, step: int, state: TrainState, phase: Phase) -> TrainState:
+    """The state of a checkpoint, in the form of a fresh one. Raises InputError if it differs."""
+    trees = checkpoints.restore(
+        step, {"variables": state.variables(), "optimizer": _optimizer_part(state)}
+    )
+    variables = trees["variables"]
+    params, frozen = partition(variables["params"], is_trained(phase))
+    return TrainState(
+        step=trees["optimizer"]["step"],
+        params=params,
+        frozen=frozen,
+        batch_stats=variables["batch_stats"],
+        constants=variables["constants"],
+        opt_state=trees["optimizer"]["state"],
+    )
+
+
+def fresh_variables(about: build.About, seed: jax.Array) -> dict[str, Any]:
+    """Initial variables of a phase's model."""
+    data = about.config.data
+    return build.initial_variables(about.model(), seed, data.height, data.width)
+
+
+def _optimizer_part(state: TrainState) -> dict[str, Any]:
+    return {"step": state.step, "state": state.opt_state}
+
+
+def _modules(paths: list[tuple[str, ...]]) -> str:
+    """Paths (collection, module, ...) counted by module."""
+    counts: dict[str, int] = {}
+    for path in paths:
+        counts[path[1]] = counts.get(path[1], 0) + 1
+    return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "nothing"

@@ -1,0 +1,184 @@
+"""The phases in order: start a state, run the steps, log, save, evaluate, hand over."""
+
+import functools
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+
+from fgsam_jax import build, objective, start
+from fgsam_jax.checkpoint import Checkpoints
+from fgsam_jax.config import Config, Phase, to_dict
+from fgsam_jax.errors import InputError
+from fgsam_jax.evaluate import evaluate_phase
+from fgsam_jax.log import PhaseLog, say
+from fgsam_jax.sets import Batches, Sets
+from fgsam_jax.step import AXIS, TrainState, parallel_train_step
+
+_RESULTS = "results.json"
+
+
+def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
+    """Run all phases, from where an earlier run in this folder stopped.
+
+    Args:
+      config: of the run.
+      workdir: gets the checkpoints, the logs and results.json.
+      sets: of the configuration.
+
+    Returns:
+      What each phase scored, see `evaluate_phase`, with its "seconds".
+
+    Raises:
+      InputError: something given cannot be used; the message says what.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    _claim(config, workdir)
+    path = workdir / _RESULTS
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for index, phase in enumerate(config.phases):
+        if phase.name in results:
+            say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
+            continue
+        seconds = _train_phase(config, workdir, index, sets)
+        # What is reported is what the checkpoint gives back.
+        about, variables, _ = build.restore(workdir, phase.name)
+        result = evaluate_phase(about, variables, sets) | {"seconds": seconds}
+        say(f"{phase.name}: {result['headline']} after {seconds:.0f} s")
+        results[phase.name] = result
+        _write_atomically(path, results)
+    return list(results.values())
+
+
+def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float:
+    """Bring one phase to its last step; returns the seconds spent on it, in all runs together."""
+    phase = config.phases[index]
+    devices = jax.local_device_count()
+    table = sets.pose(config.pose_data.split) if phase.model == "pose" else sets.table("train")
+    batches = Batches(phase, table, seed=1000 * config.seed + index, devices=devices)
+    last = batches.per_epoch * phase.epochs
+    about = build.About(config, phase.name, sets.identities, sets.attributes)
+    checkpoints = Checkpoints(
+        build.checkpoint_folder(workdir, phase.name), keep=config.log.keep, create=True
+    )
+    learning_rate = start.schedule(phase, batches.per_epoch)
+    optimizer = optax.adam(learning_rate)
+    key = jax.random.fold_in(jax.random.key(config.seed), index)
+    state, seconds = _first_state(checkpoints, about, workdir, optimizer, key, phase, last)
+    step_function = parallel_train_step(
+        model=about.model(axis_name=AXIS),
+        objective=_objective(config, phase),
+        optimizer=optimizer,
+        flip=phase.flip,
+    )
+    log = PhaseLog(
+        workdir,
+        phase.name,
+        first=int(state.step),
+        last=last,
+        per_epoch=batches.per_epoch,
+        every=config.log.every,
+    )
+    begun = time.monotonic() - seconds
+    running: dict[str, Any] = {}
+
+    def finish(step: int) -> None:
+        """Read the metrics of step number `step`, from 1, and stop at a loss that is no number."""
+        metrics = {name: float(value) for name, value in jax.device_get(running).items()}
+        if not math.isfinite(metrics["total"]):
+            raise InputError(
+                f"{phase.name}: the loss is {metrics['total']} at step {step}; the newest good "
+                f"checkpoint is of step {checkpoints.step() or 0}. Lower the learning rate of "
+                f"{phase.learning_rate:g} and start again"
+            )
+        log.step(step, metrics, float(learning_rate(step - 1)), phase.batch)
+
+    try:
+        for step in range(int(state.step), last):
+            # The device works on the next step while the host reads this one's metrics.
+            after = step_function(state, batches(step), key)
+            if running:
+                finish(step)
+            state, running = after
+            epoch, inside = divmod(step + 1, batches.per_epoch)
+            if inside:
+                continue
+            finish(step + 1)
+            running = {}
+            scored = None
+            if config.log.evaluate_every and epoch % config.log.evaluate_every == 0:
+                result = evaluate_phase(about, state.variables(), sets)
+                say(f"{phase.name} epoch {epoch}: {result['headline']}")
+                scored = result.get("map")
+            if scored is not None or epoch % config.log.save_every == 0 or step + 1 == last:
+                spent = {"seconds": time.monotonic() - begun}
+                start.save(checkpoints, state, about.to_dict() | spent, scored)
+    finally:
+        log.close()
+    return time.monotonic() - begun
+
+
+def _first_state(
+    checkpoints: Checkpoints,
+    about: build.About,
+    workdir: Path,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    phase: Phase,
+    last: int,
+) -> tuple[TrainState, float]:
+    """The newest checkpoint's state, or a new one with earlier phases' weights; seconds spent."""
+    variables = start.fresh_variables(about, key)
+    saved = checkpoints.step()
+    if saved is not None:
+        state = start.make_state(variables, phase, optimizer)
+        state = start.resume(checkpoints, saved, state, phase)
+        say(f"{phase.name}: resumed at step {saved} of {last}")
+        return state, checkpoints.about(saved)["seconds"]
+    sources = {name: build.restore(workdir, name)[1] for name in phase.start_from}
+    variables, lines = start.take_matching(variables, sources)
+    say(f"{phase.name}: {last} steps; " + "; ".join(lines))
+    return start.make_state(variables, phase, optimizer), 0.0
+
+
+def _objective(config: Config, phase: Phase) -> Callable:
+    if phase.model == "pose":
+        return functools.partial(objective.pose, sigma=config.pose_data.sigma)
+    return functools.partial(
+        objective.recognition,
+        triplet=phase.triplet,
+        margin=config.loss.margin,
+        bound=config.loss.bound,
+        gamma=config.loss.gamma,
+        mining=config.loss.mining,
+        axis_name=AXIS,
+    )
+
+
+def _claim(config: Config, workdir: Path) -> None:
+    """Keep the configuration in the folder; refuse a folder that holds a run of another one."""
+    path = workdir / "config.json"
+    wanted = json.loads(json.dumps(to_dict(config)))
+    if path.exists():
+        held = json.loads(path.read_text())
+        for free in ("log", "evaluation_batch", "restore", "references"):
+            held.pop(free, None)
+        differing = [name for name in held if held[name] != wanted.get(name)]
+        if differing:
+            raise InputError(
+                f"{workdir} holds a run of another configuration (config.{differing[0]} differs): "
+                "choose another --workdir, or give the same configuration to resume"
+            )
+    _write_atomically(path, wanted)
+
+
+def _write_atomically(path: Path, values: Any) -> None:
+    """A run killed while writing leaves the old file."""
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(values, indent=1))
+    scratch.replace(path)

@@ -1,0 +1,216 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fgsam_jax.bilinear import (
+    METHODS,
+    CountSketch,
+    compact_bilinear,
+    compact_bilinear_parts,
+    count_sketch,
+    make_sketch,
+)
+from fgsam_jax.errors import InputError
+
+# One compilation per case is quicker than one per operation.
+pool = jax.jit(compact_bilinear, static_argnames="method")
+pool_parts = jax.jit(compact_bilinear_parts, static_argnames="method")
+
+
+def make_case(size=33, batch=2, positions=6, channels_x=24, channels_y=7, seed=0):
+    rng = np.random.default_rng(seed)
+    keys = jax.random.split(jax.random.key(seed))
+    x = rng.normal(size=(batch, positions, channels_x)).astype(np.float32)
+    y = rng.normal(size=(batch, positions, channels_y)).astype(np.float32)
+    return x, y, make_sketch(keys[0], channels_x, size), make_sketch(keys[1], channels_y, size)
+
+
+def loop_sketch(x, sketch):
+    """Count sketch of one vector, channel by channel."""
+    result = np.zeros(sketch.size)
+    for value, place, sign in zip(x, np.array(sketch.bins), np.array(sketch.signs), strict=True):
+        result[place] += float(sign) * float(value)
+    return result
+
+
+def explicit(x, y, sketch_x, sketch_y):
+    """The outer product written out and every one of its entries put into its bin, float64."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    outer = np.einsum("bpi,bpj->bij", x, y) / x.shape[1]
+    places = (np.array(sketch_x.bins)[:, None] + np.array(sketch_y.bins)) % sketch_x.size
+    signs = np.array(sketch_x.signs, float)[:, None] * np.array(sketch_y.signs, float)
+    result = np.zeros((len(x), sketch_x.size))
+    for image, product in zip(result, outer, strict=True):
+        np.add.at(image, places, signs * product)
+    return result
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=tolerance * scale)
+
+
+def test_a_sketch_has_a_bin_and_a_sign_for_every_channel():
+    sketch = make_sketch(jax.random.key(3), 4000, 50)
+    bins, signs = np.array(sketch.bins), np.array(sketch.signs)
+    assert bins.shape == signs.shape == (4000,)
+    assert sketch.size == 50
+    # 80 a bin on average, deviation 9; half of the signs, deviation 32.
+    counts = np.bincount(bins, minlength=50)
+    assert len(counts) == 50
+    assert counts.min() > 35
+    assert counts.max() < 130
+    assert set(signs.tolist()) == {-1, 1}
+    assert abs(int(signs.astype(int).sum())) < 300
+
+
+def test_a_sketch_is_a_function_of_its_key():
+    one, again, other = (make_sketch(jax.random.key(seed), 64, 32) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.bins, again.bins)
+    np.testing.assert_array_equal(one.signs, again.signs)
+    assert (np.array(one.bins) != np.array(other.bins)).any()
+
+
+def test_count_sketch_by_hand():
+    sketch = CountSketch(jnp.array([2, 0, 2, 1]), jnp.array([1, -1, 1, -1], jnp.int8), 4)
+    np.testing.assert_allclose(
+        count_sketch(jnp.array([[1.0, 2.0, 3.0, 4.0]]), sketch), [[-2, -4, 4, 0]]
+    )
+
+
+@pytest.mark.parametrize("size", [5, 64])
+def test_count_sketch_equals_a_loop_over_channels_for_any_leading_axes(size):
+    x, _, sketch, _ = make_case(size)
+    found = count_sketch(jnp.array(x), sketch)
+    assert found.shape == (2, 6, size)
+    expected = [[loop_sketch(vector, sketch) for vector in image] for image in x]
+    assert_close(found, np.array(expected), 1e-6)
+    assert_close(count_sketch(jnp.array(x[0, 0]), sketch), loop_sketch(x[0, 0], sketch), 1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [1, 33, 64])
+def test_every_method_equals_the_sketch_of_the_outer_product(method, size):
+    x, y, sketch_x, sketch_y = make_case(size)
+    found = pool(x, y, sketch_x, sketch_y, method=method)
+    assert found.shape == (2, size)
+    assert_close(found, explicit(x, y, sketch_x, sketch_y))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_jit_changes_nothing(method):
+    case = make_case(64)
+    compiled, plain = pool(*case, method=method), compact_bilinear(*case, method=method)
+    assert_close(compiled, np.asarray(plain, np.float64), 1e-6)
+
+
+def test_the_methods_agree_at_full_width():
+    x, y, sketch_x, sketch_y = make_case(4096, positions=4, channels_x=512, channels_y=57)
+    reference = explicit(x, y, sketch_x, sketch_y)
+    for method in METHODS:
+        assert_close(pool(x, y, sketch_x, sketch_y, method=method), reference)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_product_lands_in_the_bin_of_both_hashes(method):
+    sketch_x = CountSketch(jnp.array([5, 6]), jnp.array([1, -1], jnp.int8), 8)
+    sketch_y = CountSketch(jnp.array([1, 4]), jnp.array([1, -1], jnp.int8), 8)
+    # Channel 1 of x and channel 1 of y: bin (6 + 4) mod 8, sign +; the second position is empty.
+    x, y = jnp.array([[[0.0, 3.0], [0.0, 0.0]]]), jnp.array([[[0.0, 2.0], [7.0, 7.0]]])
+    found = pool(x, y, sketch_x, sketch_y, method=method)
+    np.testing.assert_allclose(found, [[0, 0, 3, 0, 0, 0, 0, 0]], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_equal_the_transposed_sketch(method):
+    x, y, sketch_x, sketch_y = make_case(33)
+    pull = np.random.default_rng(1).normal(size=(2, 33)).astype(np.float32)
+
+    def value(x, y):
+        return jnp.sum(pull * pool(x, y, sketch_x, sketch_y, method=method))
+
+    places = (np.array(sketch_x.bins)[:, None] + np.array(sketch_y.bins)) % 33
+    signs = np.array(sketch_x.signs, float)[:, None] * np.array(sketch_y.signs, float)
+    weights = signs * pull.astype(np.float64)[:, places] / x.shape[1]
+    gradient_x, gradient_y = jax.jit(jax.grad(value, argnums=(0, 1)))(x, y)
+    assert_close(gradient_x, np.einsum("bij,bpj->bpi", weights, y))
+    assert_close(gradient_y, np.einsum("bij,bpi->bpj", weights, x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_features_are_pooled_in_float32(method):
+    x, y, sketch_x, sketch_y = make_case(64)
+    x, y = jnp.bfloat16(x), jnp.bfloat16(y)
+    found = pool(x, y, sketch_x, sketch_y, method=method)
+    assert found.dtype == jnp.float32
+    assert_close(found, explicit(x, y, sketch_x, sketch_y), 1e-2)
+    gradient = jax.grad(lambda x: pool(x, y, sketch_x, sketch_y, method=method).sum())(x)
+    assert gradient.dtype == jnp.bfloat16
+    assert np.isfinite(np.asarray(gradient, np.float32)).all()
+
+
+def test_inner_products_estimate_those_of_the_full_bilinear_feature_without_bias():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(2, 3, 6)), rng.normal(size=(2, 3, 5))
+    # Two images that are alike, so that the inner product stands out from its noise.
+    x[1], y[1] = x[0] + 0.3 * x[1], y[0] + 0.3 * y[1]
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    full = np.einsum("bpi,bpj->bij", x, y).reshape(2, -1) / 3
+    true = full[0] @ full[1]
+
+    @jax.jit
+    @jax.vmap
+    def estimate(key):
+        key_x, key_y = jax.random.split(key)
+        z = pool(x, y, make_sketch(key_x, 6, 32), make_sketch(key_y, 5, 32))
+        return z[0] @ z[1], z[0] @ z[0]
+
+    for estimates, expected in zip(
+        estimate(jax.random.split(jax.random.key(0), 2000)), (true, full[0] @ full[0]), strict=True
+    ):
+        error = np.std(estimates) / np.sqrt(len(estimates))
+        assert 0 < error < 0.02 * abs(expected)
+        assert abs(np.mean(estimates) - expected) < 4 * error
+
+
+def test_a_larger_sketch_is_less_noisy():
+    x, y, *_ = make_case(batch=1)
+    norm = np.sum(np.einsum("bpi,bpj->bij", x, y) ** 2) / x.shape[1] ** 2
+
+    def spread(size):
+        def estimate(key):
+            key_x, key_y = jax.random.split(key)
+            sketches = make_sketch(key_x, 24, size), make_sketch(key_y, 7, size)
+            return jnp.sum(pool(x, y, *sketches) ** 2)
+
+        estimates = jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(1), 200))
+        return np.std(estimates) / norm
+
+    # The deviation falls as one over the root of the size.
+    assert 2 < spread(16) / spread(256) < 8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_are_poolings_of_the_channels_they_weigh(method):
+    x, y, sketch_x, sketch_y = make_case(33)
+    parts = np.zeros((3, 7), np.float32)
+    parts[0, :3], parts[1, 2:], parts[2] = 1, 1, 1
+    found = pool_parts(x, y, parts, sketch_x, sketch_y, method=method)
+    assert found.shape == (2, 3, 33)
+    for part, mask in enumerate(parts):
+        assert_close(found[:, part], explicit(x, y * mask, sketch_x, sketch_y))
+
+
+def test_what_does_not_fit_is_refused():
+    x, y, sketch_x, sketch_y = make_case(33)
+    other_size = make_sketch(jax.random.key(0), 7, 32)
+    with pytest.raises(InputError, match=r"33.*32|32.*33"):
+        compact_bilinear(x, y, sketch_x, other_size)
+    with pytest.raises(InputError, match=r"24.*7|7.*24"):
+        compact_bilinear(x, y, sketch_y, sketch_x)
+    with pytest.raises(InputError, match=r"5.*6|6.*5"):
+        compact_bilinear(x, y[:, :5], sketch_x, sketch_y)
+    with pytest.raises(InputError, match="conv"):
+        compact_bilinear(x, y, sketch_x, sketch_y, method="conv")
