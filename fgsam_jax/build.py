@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fgsam_jax import config as configs
 from fgsam_jax.checkpoint import Checkpoints
@@ -16,6 +17,8 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.models.fgsam import FGSAM, Baseline, Fusion, Intermediate, PoseEstimator
 from fgsam_jax.models.pose import PoseResolveNet
 from fgsam_jax.models.resnet import ResNet
+
+_COLLECTIONS = ("params", "batch_stats", "constants")
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,42 @@ def make_model(
     )
 
 
-def initial_variables(model: nn.Module, key: jax.Array, height: int, width: int) -> dict[str, Any]:
-    """Fresh variables: "params", "batch_stats" and "constants", empty where a model has none."""
-    images = jnp.zeros((1, height, width, 3), jnp.uint8)
-    # Nothing but the parameters is kept, so the compiler drops the forward pass.
-    variables = jax.jit(model.init)(key, images)
-    return {name: variables.get(name, {}) for name in ("params", "batch_stats", "constants")}
+def variable_shapes(model: nn.Module, height: int, width: int) -> dict[str, Any]:
+    """Shapes and types of a model's variables, see `initial_variables`."""
+    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    return {name: shapes.get(name, {}) for name in _COLLECTIONS}
+
+
+def initial_variables(
+    model: nn.Module, seed: int, height: int, width: int, known: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fresh variables of a model.
+
+    Args:
+      model: to be applied to images of this size.
+      seed: of the random numbers.
+      height: of the images, in pixels.
+      width: of the images, in pixels.
+      known: variables that are not drawn but taken as they are, of the same form, possibly a part.
+
+    Returns:
+      "params", "batch_stats" and "constants", empty where a model has none.
+    """
+    shapes = flatten_dict(variable_shapes(model, height, width))
+    values = flatten_dict(known or {})
+    new = [path for path in shapes if path not in values]
+
+    def draw(key: jax.Array) -> dict:
+        # What is not asked for is never computed, nor is the forward pass.
+        variables = flatten_dict(model.init(key, jnp.zeros((1, height, width, 3), jnp.uint8)))
+        return {path: variables[path] for path in new}
+
+    # Drawing hundreds of kernels compiles three times as fast so, and runs only once.
+    quick = {"xla_backend_optimization_level": 0}
+    values |= jax.jit(draw, compiler_options=quick)(jax.random.key(seed, impl="rbg"))
+    variables = unflatten_dict({path: values[path] for path in shapes})
+    return {name: variables.get(name, {}) for name in _COLLECTIONS}
 
 
 def checkpoint_folder(workdir: Path, phase: str) -> Path:
@@ -139,7 +172,7 @@ def restore(
         raise InputError(f"there is no finished checkpoint in {checkpoints.folder}: train first")
     about = About.from_dict(checkpoints.about(step))
     size = (about.config.data.height, about.config.data.width)
-    template = jax.eval_shape(lambda: initial_variables(about.model(), jax.random.key(0), *size))
+    template = variable_shapes(about.model(), *size)
     return about, checkpoints.restore(step, {"variables": template})["variables"], step
 
 

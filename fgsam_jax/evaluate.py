@@ -99,11 +99,8 @@ class Embedding:
             # The last batch is filled up, so that one compiled program serves all.
             filled = np.resize(rows, (self._batch, *rows.shape[1:]))
             spread = filled.reshape(self._devices, -1, *rows.shape[1:])
-            result = jax.device_get(self._step(variables, spread))
-            pieces.append(
-                jax.tree.map(lambda x, n=len(rows): x.reshape(-1, *x.shape[2:])[:n], result)
-            )
-        return jax.tree.map(lambda *x: np.concatenate(x), *pieces)
+            pieces.append(jax.device_get(self._step(variables, spread)))
+        return jax.tree.map(lambda *x: _joined(x)[: len(images)], *pieces)
 
 
 def evaluate(
@@ -246,8 +243,7 @@ def reference_rows(about: build.About, sets: Sets) -> list[dict]:
     query, gallery = sets.table("query"), sets.table("gallery")
     colour = evaluate(mean_colour, query, gallery)
     data = about.config.data
-    key = jax.random.key(about.config.seed)
-    fresh = build.initial_variables(about.model(), key, data.height, data.width)
+    fresh = build.initial_variables(about.model(), about.config.seed, data.height, data.width)
     untrained = evaluate_phase(about, fresh, sets)
     return [
         {"title": "mean colour of the crop", "evaluation": colour.to_dict()},
@@ -267,6 +263,11 @@ def load(workdir: str | Path, *, phase: str | None = None, which: str = "newest"
       InputError: there is no such checkpoint, or it is broken.
     """
     return Embedder(*build.restore(Path(workdir), phase, which))
+
+
+def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Pieces [devices, rows, ...] one after the other, [all rows, ...]."""
+    return np.concatenate([piece.reshape(-1, *piece.shape[2:]) for piece in pieces])
 
 
 def _resized(images: np.ndarray | Sequence[str | Path], size: tuple[int, int]) -> np.ndarray:

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fgsam_jax import build
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Phase
 from fgsam_jax.models.pose import is_parse_block
@@ -41,34 +40,34 @@ def is_trained(phase: Phase) -> Callable[[tuple[str, ...]], bool]:
 
 
 def take_matching(
-    fresh: dict[str, Any], sources: dict[str, dict[str, Any]]
+    shapes: dict[str, Any], sources: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Replace variables by those of the same path and shape in earlier phases.
+    """The variables of earlier phases that fit a model: same path, same shape.
 
     Args:
-      fresh: variables of the new model.
+      shapes: of the new model's variables.
       sources: by phase, its variables; a later one wins.
 
     Returns:
       The variables, and lines that say by module what was taken, what is new and what was dropped.
     """
-    target = flatten_dict(fresh)
+    wanted = flatten_dict(shapes)
+    taken: dict[tuple[str, ...], Any] = {}
     origin: dict[tuple[str, ...], str] = {}
     dropped: dict[str, list[tuple[str, ...]]] = {name: [] for name in sources}
     for name, source in sources.items():
         for path, value in flatten_dict(source).items():
-            if path in target and target[path].shape == value.shape:
-                target[path], origin[path] = value, name
+            if path in wanted and wanted[path].shape == value.shape:
+                taken[path], origin[path] = value, name
             else:
                 dropped[name].append(path)
     lines = [
         f"taken from {name}: {_modules([path for path in origin if origin[path] == name])}"
         for name in sources
     ]
-    lines.append(f"new: {_modules([path for path in target if path not in origin])}")
+    lines.append(f"new: {_modules([path for path in wanted if path not in taken])}")
     lines += [f"dropped from {name}: {_modules(paths)}" for name, paths in dropped.items() if paths]
-    variables = unflatten_dict(target)
-    return {name: variables.get(name, {}) for name in fresh}, lines
+    return unflatten_dict(taken), lines
 
 
 def make_state(
@@ -94,7 +93,14 @@ def save(checkpoints: Checkpoints, state: TrainState, about: dict, map: float | 
 
 
 def resume(checkpoints: Checkpoints, step: int, state: TrainState, phase: Phase) -> TrainState:
-    """The state of a checkpoint, in the form of a fresh one. Raises InputError if it differs."""
+    """The state of a checkpoint, in the form of another. Raises InputError if it differs.
+
+    Args:
+      checkpoints: of the phase.
+      step: of the checkpoint.
+      state: of the same shapes, or the shapes themselves.
+      phase: says which parameters are trained.
+    """
     trees = checkpoints.restore(
         step, {"variables": state.variables(), "optimizer": _optimizer_part(state)}
     )
@@ -108,12 +114,6 @@ def resume(checkpoints: Checkpoints, step: int, state: TrainState, phase: Phase)
         constants=variables["constants"],
         opt_state=trees["optimizer"]["state"],
     )
-
-
-def fresh_variables(about: build.About, seed: jax.Array) -> dict[str, Any]:
-    """Initial variables of a phase's model."""
-    data = about.config.data
-    return build.initial_variables(about.model(), seed, data.height, data.width)
 
 
 def _optimizer_part(state: TrainState) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -144,6 +145,15 @@ def parallel_train_step(devices: list[jax.Device] | None = None, **arguments: An
     return jax.pmap(
         step, AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices
     )
+
+
+def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
+    """Put a state on all devices, as `parallel_train_step` gives it back.
+
+    Without this the step would be compiled a second time, for its own output.
+    """
+    mesh = jax.sharding.Mesh(np.array(devices or jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
 def parallel_embed_step(model: nn.Module, devices: list[jax.Device] | None = None) -> Callable:

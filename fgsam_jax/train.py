@@ -18,7 +18,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
 from fgsam_jax.log import PhaseLog, say
 from fgsam_jax.sets import Batches, Sets
-from fgsam_jax.step import AXIS, TrainState, parallel_train_step
+from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
 
 _RESULTS = "results.json"
 
@@ -60,7 +60,8 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     phase = config.phases[index]
     devices = jax.local_device_count()
     table = sets.pose(config.pose_data.split) if phase.model == "pose" else sets.table("train")
-    batches = Batches(phase, table, seed=1000 * config.seed + index, devices=devices)
+    seed = 1000 * config.seed + index
+    batches = Batches(phase, table, seed=seed, devices=devices)
     last = batches.per_epoch * phase.epochs
     about = build.About(config, phase.name, sets.identities, sets.attributes)
     checkpoints = Checkpoints(
@@ -68,8 +69,9 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     )
     learning_rate = start.schedule(phase, batches.per_epoch)
     optimizer = optax.adam(learning_rate)
-    key = jax.random.fold_in(jax.random.key(config.seed), index)
-    state, seconds = _first_state(checkpoints, about, workdir, optimizer, key, phase, last)
+    state, seconds = _first_state(checkpoints, about, workdir, optimizer, seed, phase, last)
+    state = replicate(state)
+    key = replicate(jax.random.key(seed))
     step_function = parallel_train_step(
         model=about.model(axis_name=AXIS),
         objective=_objective(config, phase),
@@ -128,21 +130,23 @@ def _first_state(
     about: build.About,
     workdir: Path,
     optimizer: optax.GradientTransformation,
-    key: jax.Array,
+    seed: int,
     phase: Phase,
     last: int,
 ) -> tuple[TrainState, float]:
     """The newest checkpoint's state, or a new one with earlier phases' weights; seconds spent."""
-    variables = start.fresh_variables(about, key)
+    model, data = about.model(), about.config.data
+    shapes = build.variable_shapes(model, data.height, data.width)
     saved = checkpoints.step()
     if saved is not None:
-        state = start.make_state(variables, phase, optimizer)
-        state = start.resume(checkpoints, saved, state, phase)
+        template = jax.eval_shape(lambda v: start.make_state(v, phase, optimizer), shapes)
+        state = start.resume(checkpoints, saved, template, phase)
         say(f"{phase.name}: resumed at step {saved} of {last}")
         return state, checkpoints.about(saved)["seconds"]
     sources = {name: build.restore(workdir, name)[1] for name in phase.start_from}
-    variables, lines = start.take_matching(variables, sources)
+    known, lines = start.take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))
+    variables = build.initial_variables(model, seed, data.height, data.width, known)
     return start.make_state(variables, phase, optimizer), 0.0
 
 
