@@ -7,7 +7,7 @@ Kernels via Explicit Feature Maps", 2013):
 
 .. math::
   \Psi(x)_k = \sum_{i : h(i) = k} s(i) x_i, \qquad
-  \Psi(x \otimes y) = \Psi(x) * \Psi(y) = \mathrm{irfft}(\mathrm{rfft}\,\Psi(x) \cdot \mathrm{rfft}\,\Psi(y))
+  \Psi(x \otimes y) = \Psi(x) * \Psi(y) = F^{-1}(F \Psi(x) \cdot F \Psi(y))
 
 where the outer product is hashed with :math:`h_x + h_y \bmod d` and :math:`s_x s_y`.
 

@@ -98,10 +98,15 @@ def make_model(
     if kind == "baseline":
         return Baseline(backbone(), identities)
     fusion = Fusion(sizes.sketch, sizes.bilinear, sizes.fuse, sizes.normalise, dtype, axis_name)
+    neck: dict[str, Any] = {
+        "centre": sizes.centre,
+        "axis_name": axis_name,
+        "plenary_size": sizes.plenary_size,
+    }
     if kind == "intermediate":
-        return Intermediate(backbone(), pose(), fusion, identities, attributes, sizes.plenary_size)
+        return Intermediate(backbone(), pose(), fusion, identities, attributes, **neck)
     return FGSAM(
-        backbone(), pose(), fusion, identities, attributes, sizes.part_size, sizes.plenary_size
+        backbone(), pose(), fusion, identities, attributes, part_size=sizes.part_size, **neck
     )
 
 

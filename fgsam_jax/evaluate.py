@@ -17,7 +17,7 @@ from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
 from fgsam_jax.log import say
 from fgsam_jax.sets import Sets
-from fgsam_jax.step import parallel_embed_step
+from fgsam_jax.step import forward, parallel_embed_step
 
 # The step gives these for each image.
 Embedded = dict[str, Any]
@@ -216,7 +216,7 @@ def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -
 
     @jax.jit
     def errors(batch: dict[str, Any]) -> dict[str, jax.Array]:
-        terms = objective.pose(model.apply(variables, batch["image"]), batch, sigma=sigma)
+        terms = objective.pose(forward(model, variables, batch["image"]), batch, sigma=sigma)
         return {**terms.losses, **terms.signs}
 
     if table.joints is None or table.mask is None:

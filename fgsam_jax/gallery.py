@@ -11,7 +11,10 @@ from fgsam_jax import build, pictures
 from fgsam_jax.data import Table
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
 from fgsam_jax.evaluate import Embedding
+from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.pose import Pose
 from fgsam_jax.sets import Sets
+from fgsam_jax.step import forward
 
 _QUERIES, _RANKS, _CROPS = 8, 10, 6
 
@@ -28,11 +31,11 @@ def draw(workdir: Path, sets: Sets) -> list[Path]:
     found = [embedding(variables, table.images)["descriptor"] for table in (shown, gallery)]
     written = [folder / "ranked_lists.png"]
     _ranked_lists(shown, gallery, *found).save(written[0])
-    outputs = about.model().apply(variables, jnp.asarray(shown.images[:_CROPS]))
-    if outputs.pose is not None:
+    if about.kind != "baseline":
+        crops = jnp.asarray(shown.images[:_CROPS])
+        parsed = jax.jit(lambda v: _pose(forward(about.model(), v, crops)).parsed)(variables)
         written.append(folder / "part_maps.png")
-        maps = part_maps(outputs.pose.parsed)
-        pictures.part_maps(shown.images[:_CROPS], maps, PARTS).save(written[1])
+        pictures.part_maps(np.asarray(crops), part_maps(parsed), PARTS).save(written[1])
     return written
 
 
@@ -50,9 +53,15 @@ def part_maps(parsed: jax.Array) -> np.ndarray:
     return np.sqrt(np.square(maps) @ part_channels().T.astype(np.float32))
 
 
+def _pose(outputs: Outputs) -> Pose:
+    assert outputs.pose is not None
+    return outputs.pose
+
+
 def _ranked_lists(query: Table, gallery: Table, query_rows: Any, gallery_rows: Any) -> Any:
     """The best gallery images of each query, without those of its own identity and camera."""
-    lists, correct, captions = [], [], []
+    lists: list[Any] = []
+    correct, captions = [], []
     for row in range(len(query)):
         distances = np.linalg.norm(gallery_rows - query_rows[row], axis=1)
         same = gallery.identities == query.identities[row]

@@ -144,7 +144,9 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def pose_error(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
-    r"""Masked squared error of one stage and stream, Eq. (3) or (4), summed over cells and channels.
+    r"""Masked squared error of one stage and stream, summed over cells and channels.
+
+    Eq. (3) for the confidence maps, Eq. (4) for the affinity fields:
 
     .. math:: \tfrac12 \sum_c \sum_p W_c(p) \, (H_c(p) - G_c(p))^2
 

@@ -1,7 +1,8 @@
 """One step of training and one of embedding: pure functions, and the one place that pmaps them."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -18,8 +19,7 @@ from fgsam_jax.objective import Terms
 AXIS = "devices"
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that changes in training, and all that a checkpoint must hold.
 
     Attributes:
@@ -112,6 +112,11 @@ def train_step(
     return after, metrics
 
 
+def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
+    """The model's outputs with the running statistics, for uint8 [batch, height, width, 3]."""
+    return cast(Outputs, model.apply(variables, images))
+
+
 def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module) -> dict[str, Any]:
     """Descriptors and attribute answers of images, with the running statistics.
 
@@ -124,7 +129,7 @@ def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module
       "descriptor" [batch, dim] of length 1, "plenary" [batch, dim] of length 1, and
       "attributes": {name: [batch] int, the most likely class}.
     """
-    outputs = model.apply(variables, images)
+    outputs = forward(model, variables, images)
     plenary = {"plenary": outputs.embeddings["plenary"]}
     return {
         "descriptor": descriptor(outputs.embeddings),
@@ -156,10 +161,14 @@ def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
     return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
-def parallel_embed_step(model: nn.Module, devices: list[jax.Device] | None = None) -> Callable:
-    """`embed_step` over devices: (variables, images [devices, batch / devices, ...])."""
+@cache
+def parallel_embed_step(model: nn.Module) -> Callable:
+    """`embed_step` over devices: (variables, images [devices, batch / devices, ...]).
+
+    Equal models share one compiled program.
+    """
 
     def step(variables: dict[str, Any], images: jax.Array):
         return embed_step(variables, images, model=model)
 
-    return jax.pmap(step, AXIS, in_axes=(None, 0), devices=devices)
+    return jax.pmap(step, AXIS, in_axes=(None, 0))

@@ -26,10 +26,11 @@ def random_flip(
       A batch of the same shapes.
     """
     size, _, width, _ = batch["image"].shape
-    devices, device = 1, 0
-    if axis_name is not None:
-        devices, device = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
-    coins = jax.random.bernoulli(key, shape=(devices, size))[device]
+    if axis_name is None:
+        coins = jax.random.bernoulli(key, shape=(size,))
+    else:
+        whole = (jax.lax.axis_size(axis_name), size)
+        coins = jax.random.bernoulli(key, shape=whole)[jax.lax.axis_index(axis_name)]
 
     def choose(flipped: jax.Array, original: jax.Array) -> jax.Array:
         return jnp.where(coins.reshape(-1, *(1,) * (original.ndim - 1)), flipped, original)

@@ -163,6 +163,38 @@ class Fusion(nn.Module):
         return CountSketch(bins.value, signs.value, self.size)
 
 
+class Embedding(nn.Module):
+    """A part's embedding: on one fused vector the paper's 1x1 convolution is a dense layer.
+
+    Attributes:
+      size: of the embedding.
+      centre: normalise each coordinate over the batch, without scale or bias. The fused vectors
+        of all people share a large common component; on unit-length embeddings it presses all
+        distances together, and the focal triplet loss then shrinks both d_ap and d_an.
+      axis_name: take batch statistics over all devices of this axis.
+    """
+
+    size: int
+    centre: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, fused: jax.Array, *, train: bool) -> jax.Array:
+        """[batch, channels] to [batch, size]."""
+        embedding = nn.Dense(self.size, use_bias=not self.centre, name="dense")(fused)
+        if not self.centre:
+            return embedding
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            use_scale=False,
+            use_bias=False,
+            axis_name=self.axis_name,
+            name="norm",
+        )(embedding)
+
+
 class Intermediate(nn.Module):
     """Phase 2: one fusion of the whole body, a 512-d embedding, all heads on it."""
 
@@ -172,13 +204,17 @@ class Intermediate(nn.Module):
     identities: int
     attributes: tuple[Attribute, ...]
     plenary_size: int = 512
+    centre: bool = True
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        embedding = nn.Dense(self.plenary_size, name=PLENARY)(fused[:, PARTS.index(PLENARY)])
+        embedding = Embedding(self.plenary_size, self.centre, self.axis_name, name=PLENARY)(
+            fused[:, PARTS.index(PLENARY)], train=train
+        )
         logits = {
             a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embedding)
             for a in self.attributes
@@ -197,19 +233,19 @@ class FGSAM(nn.Module):
     attributes: tuple[Attribute, ...]
     part_size: int = 256
     plenary_size: int = 512
+    centre: bool = True
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        # On one fused vector a 1x1 convolution is a dense layer.
-        embeddings = {
-            part: nn.Dense(self.plenary_size if part == PLENARY else self.part_size, name=part)(
-                fused[:, index]
-            )
-            for index, part in enumerate(PARTS)
-        }
+        embeddings = {}
+        for index, part in enumerate(PARTS):
+            size = self.plenary_size if part == PLENARY else self.part_size
+            embed = Embedding(size, self.centre, self.axis_name, name=part)
+            embeddings[part] = embed(fused[:, index], train=train)
         logits = {
             a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embeddings[a.part])
             for a in self.attributes

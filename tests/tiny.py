@@ -1,0 +1,72 @@
+"""The smallest models that have everything, for the tests of training."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fgsam_jax.build import make_model
+from fgsam_jax.config import Config, Data, Log, Model, Phase, PoseData
+from fgsam_jax.data.attributes import MARKET1501
+
+HEIGHT, WIDTH, PEOPLE = 32, 16, 4
+SIZES = Model(
+    depth=10,
+    width=8,
+    stem="small",
+    last_stride=1,
+    pose_width=0.0625,
+    pose_kernel=3,
+    sketch=64,
+    part_size=8,
+    plenary_size=16,
+)
+POSE = Phase("pose", "Pose", "pose", batch=16)
+BASE = Phase("base", "Base", "baseline", batch=16)
+BOTH = Phase("both", "Base + Pose", "intermediate", start_from=("pose", "base"), batch=16)
+FULL = Phase(
+    "full",
+    "FGSAM",
+    "fgsam",
+    start_from=("both",),
+    triplet="focal",
+    batch=16,
+    images_per_identity=4,
+)
+PHASES = (POSE, BASE, BOTH, FULL)
+
+
+def model(kind: str, sizes: Model = SIZES, axis_name: str | None = None):
+    return make_model(sizes, kind, PEOPLE, MARKET1501, axis_name=axis_name)
+
+
+def config(rendered: Path, phases: tuple[Phase, ...] = PHASES, **changes) -> Config:
+    """A run on the rendered set; records are shared by all tests."""
+    values = {
+        "data": Data(
+            source=str(rendered / "market1501"),
+            records=str(rendered.parent / "records"),
+            height=HEIGHT,
+            width=WIDTH,
+        ),
+        "pose_data": PoseData(source=str(rendered / "coco"), sigma=6.0),
+        "model": SIZES,
+        "log": Log(every=1, pictures=False),
+        "evaluation_batch": 16,
+    }
+    return Config(**{**values, **changes}, phases=phases)
+
+
+def random_batch(seed: int, size: int = 8) -> dict:
+    """A batch that every objective can use, two images of each of four people."""
+    random = np.random.default_rng(seed)
+    joints = random.uniform(0, 1, (size, 2, 18, 3)).astype(np.float32) * [WIDTH, HEIGHT, 0]
+    joints[..., 2] = random.integers(-1, 3, (size, 2, 18))
+    return {
+        "image": random.integers(0, 256, (size, HEIGHT, WIDTH, 3)).astype(np.uint8),
+        "joints": joints.astype(np.float32),
+        "mask": random.uniform(0, 1, (size, HEIGHT // 8, WIDTH // 8)).astype(np.float32),
+        "label": (np.arange(size) % PEOPLE).astype(np.int32),
+        "attributes": {
+            a.name: random.integers(-1, len(a.classes), size).astype(np.int32) for a in MARKET1501
+        },
+    }
