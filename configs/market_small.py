@@ -3,6 +3,7 @@
 Paper: FGSAM, Table IV, with small networks from random weights at 128x64; no published number
 compares. Joints for phase 0 are those found by machine on Market's own crops:
 
+    pip install -e ".[joints]"
     python tools/market_joints.py --market data/Market-1501-v15.09.15 \\
         --joints data/market1501_body_point --to data/market_joints --limit 4000
 
@@ -47,7 +48,7 @@ def get_config() -> Config:
                 "Base + Pose + LRAM",
                 "fgsam",
                 start_from=("base_pose",),
-                epochs=3,
+                epochs=2,
                 images_per_identity=4,
                 halve_every=1,
             ),
@@ -57,7 +58,7 @@ def get_config() -> Config:
                 "fgsam",
                 start_from=("base_pose",),
                 triplet="focal",
-                epochs=3,
+                epochs=2,
                 images_per_identity=4,
                 halve_every=1,
             ),

@@ -27,12 +27,11 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"unknown argument {arguments[1]!r}: flags begin with --")
     # JAX and Orbax are imported late: a mistaken flag is answered at once.
     from fgsam_jax import report
-    from fgsam_jax.build import About
     from fgsam_jax.evaluate import reference_rows, restored_results
     from fgsam_jax.gallery import draw
     from fgsam_jax.log import say
     from fgsam_jax.sets import Sets
-    from fgsam_jax.train import train
+    from fgsam_jax.train import about_phase, train
 
     logging.set_verbosity(logging.ERROR)
     name = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -45,9 +44,10 @@ def main(arguments: Sequence[str]) -> None:
     training = _MODE.value == "train"
     results = (train if training else restored_results)(config, workdir, sets)
     rows = [result for result in results if "evaluation" in result]
+    if not rows:
+        return  # a run of the pose phase alone
     if config.references:
-        about = About(config, config.phases[-1].name, sets.identities, sets.attributes)
-        rows = reference_rows(about, sets) + rows
+        rows = reference_rows(about_phase(config, config.phases[-1], sets), sets) + rows
     say("\n" + report.tables(rows))
     path = workdir / ("table.json" if training else "evaluation.json")
     path.write_text(json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1))

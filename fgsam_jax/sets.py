@@ -80,6 +80,10 @@ class Batches:
         self._columns: dict[str, Any] = {"image": table.images}
         self._rows = np.arange(len(table))
         if phase.model == "pose":
+            if table.joints is None:
+                raise InputError(
+                    f"{phase.name}: the pose net learns from joints, this set has none"
+                )
             self._columns |= {"joints": table.joints, "mask": table.mask}
         else:
             attributes = {name: x.astype(np.int32) for name, x in table.attributes.items()}

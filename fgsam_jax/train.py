@@ -63,7 +63,7 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     seed = 1000 * config.seed + index
     batches = Batches(phase, table, seed=seed, devices=devices)
     last = batches.per_epoch * phase.epochs
-    about = build.About(config, phase.name, sets.identities, sets.attributes)
+    about = about_phase(config, phase, sets)
     checkpoints = Checkpoints(
         build.checkpoint_folder(workdir, phase.name), keep=config.log.keep, create=True
     )
@@ -123,6 +123,13 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     finally:
         log.close()
     return time.monotonic() - begun
+
+
+def about_phase(config: Config, phase: Phase, sets: Sets) -> build.About:
+    """What the checkpoints of a phase will say; the pose phase needs no images of identities."""
+    if phase.model == "pose":
+        return build.About(config, phase.name, 0, ())
+    return build.About(config, phase.name, sets.identities, sets.attributes)
 
 
 def _first_state(

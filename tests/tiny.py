@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fgsam_jax.build import make_model
+from fgsam_jax.build import make_model, variable_shapes
 from fgsam_jax.config import Config, Data, Log, Model, Phase, PoseData
 from fgsam_jax.data.attributes import MARKET1501
 
@@ -70,3 +71,22 @@ def random_batch(seed: int, size: int = 8) -> dict:
             a.name: random.integers(-1, len(a.classes), size).astype(np.int32) for a in MARKET1501
         },
     }
+
+
+def numpy_variables(module, seed: int = 0) -> dict:
+    """Variables of a module, drawn without compiling anything."""
+    random = np.random.default_rng(seed)
+
+    def draw(path: tuple[str, ...], shape) -> np.ndarray:
+        if path[-1].endswith("bins"):
+            return random.integers(0, SIZES.sketch, shape.shape).astype(np.int32)
+        if path[-1].endswith("signs"):
+            return random.choice([-1, 1], shape.shape).astype(np.int8)
+        if path[-1] == "kernel":
+            inputs = np.prod(shape.shape[:-1])
+            return random.normal(0, (2 / inputs) ** 0.5, shape.shape).astype(np.float32)
+        return np.full(shape.shape, path[-1] in ("scale", "var"), np.float32)
+
+    shapes = flatten_dict(variable_shapes(module, HEIGHT, WIDTH))
+    drawn = unflatten_dict({path: draw(path, shape) for path, shape in shapes.items()})
+    return {name: drawn.get(name, {}) for name in ("params", "batch_stats", "constants")}

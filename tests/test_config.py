@@ -1,0 +1,88 @@
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from fgsam_jax.config import Config, Data, Phase, PoseData, check, expand, from_dict, to_dict
+from fgsam_jax.errors import InputError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_file_in_configs_gives_a_configuration_that_can_run(path):
+    config = load(path)
+    check(config)
+    assert config.phases
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_survives_json(path):
+    config = load(path)
+    again = from_dict(json.loads(json.dumps(to_dict(config))))
+    assert again == config
+    assert isinstance(again.phases, tuple)
+    assert all(isinstance(phase.start_from, tuple) for phase in again.phases)
+
+
+def test_a_field_of_another_version_is_refused_by_name():
+    values = to_dict(Config(phases=(Phase("a", model="baseline"),)))
+    values["model"]["wings"] = 2
+    with pytest.raises(InputError, match="another version.*wings"):
+        from_dict(values)
+    del values["model"]
+    with pytest.raises(InputError, match="another version.*model"):
+        from_dict(values)
+
+
+def test_the_folder_of_the_run_stands_in_for_workdir():
+    config = Config(data=Data(source="{workdir}/set"), pose_data=PoseData(source="elsewhere"))
+    filled = expand(config, Path("/runs/a"))
+    assert filled.data.source == "/runs/a/set"
+    assert filled.pose_data.source == "elsewhere"
+    assert config.data.source == "{workdir}/set"
+
+
+GOOD = Phase("a", model="fgsam", triplet="focal", batch=8, images_per_identity=4)
+
+
+def with_phases(*phases):
+    return Config(phases=phases)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (with_phases(), "config.phases is empty"),
+        (with_phases(GOOD, GOOD), "different names, got a, a"),
+        (Config(phases=(GOOD,), restore="oldest"), "config.restore is one of newest, best"),
+        (with_phases(dataclasses.replace(GOOD, model="resnet")), r"phases\[0\].model is one of"),
+        (with_phases(dataclasses.replace(GOOD, triplet="hard")), r"phases\[0\].triplet is one"),
+        (with_phases(dataclasses.replace(GOOD, train_pose="x")), r"phases\[0\].train_pose is"),
+        (with_phases(dataclasses.replace(GOOD, start_from=("b",))), "start_from is one of none"),
+        (with_phases(dataclasses.replace(GOOD, start_from=("a",))), "start_from is one of none"),
+        (with_phases(dataclasses.replace(GOOD, batch=10)), "10 is not a multiple of images_per"),
+        (
+            with_phases(dataclasses.replace(GOOD, images_per_identity=0)),
+            "triplet loss and needs images_per_identity of 2 or more, got 0",
+        ),
+        (with_phases(dataclasses.replace(GOOD, epochs=0)), "must be 1 or more"),
+        (with_phases(dataclasses.replace(GOOD, halve_every=0)), "must be 1 or more"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_field(config, message):
+    with pytest.raises(InputError, match=message):
+        check(config)
+
+
+def test_a_phase_may_start_from_an_earlier_one():
+    check(with_phases(GOOD, dataclasses.replace(GOOD, name="b", start_from=("a",))))

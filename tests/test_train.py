@@ -1,0 +1,317 @@
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import fgsam_jax
+from fgsam_jax import build, start, train
+from fgsam_jax.config import Log, Phase, to_dict
+from fgsam_jax.errors import InputError
+from fgsam_jax.evaluate import load, restored_results
+from fgsam_jax.sets import Sets
+
+PHASES = tuple(dataclasses.replace(phase, epochs=1) for phase in tiny.PHASES)
+
+
+def go(config, workdir):
+    return train.train(config, workdir, Sets(config))
+
+
+def restored(workdir, phase):
+    """Everything in a phase's newest checkpoint: variables and the optimiser's part."""
+    about, variables, step = build.restore(workdir, phase)
+    return about, variables, step
+
+
+def same(a, b):
+    a, b = (jax.tree.leaves(tree) for tree in (a, b))
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def config(rendered):
+    return tiny.config(rendered, PHASES, restore="best", log=Log(every=1, evaluate_every=1))
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    """A run of all four phases, and what it scored."""
+    workdir = tmp_path_factory.mktemp("finished")
+    return workdir, go(config, workdir)
+
+
+def test_every_phase_writes_its_results(finished):
+    workdir, results = finished
+    written = json.loads((workdir / "results.json").read_text())
+    assert list(written) == ["pose", "base", "both", "full"]
+    assert list(written.values()) == json.loads(json.dumps(results))
+    assert 0 < written["pose"]["pose"]["heat"] < 10
+    for name in ("base", "both", "full"):
+        assert 0 < written[name]["map"] <= 1
+        assert written[name]["evaluation"]["scores"]["map"] == written[name]["map"]
+    assert set(written["full"]["evaluation"]["attributes"]) == {
+        head.removeprefix("attribute_")
+        for head in restored(workdir, "full")[1]["params"]
+        if head.startswith("attribute_")
+    }
+
+
+def test_a_restored_run_scores_the_same_to_the_last_digit(config, finished):
+    workdir, results = finished
+    again = restored_results(config, workdir, Sets(config))
+    for first, second in zip(results, again, strict=True):
+        assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+def test_a_finished_run_is_not_trained_again(config, finished, monkeypatch):
+    workdir, results = finished
+    monkeypatch.setattr(train, "parallel_train_step", None)
+    assert go(config, workdir) == json.loads(json.dumps(results))
+
+
+def test_a_phase_starts_from_the_weights_of_earlier_ones(finished):
+    workdir, _ = finished
+    _, pose, _ = restored(workdir, "pose")
+    _, both, _ = restored(workdir, "both")
+    _, full, _ = restored(workdir, "full")
+    assert same(both["params"]["pose"]["conv1_1"], pose["params"]["pose"]["conv1_1"])
+    assert not same(both["params"]["pose"]["CPB3"], pose["params"]["pose"]["CPB3"])
+    assert same(full["constants"], both["constants"])
+
+
+def test_the_log_has_every_step_and_the_mean_of_an_epoch(finished):
+    workdir, _ = finished
+    lines = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["phase"] == "full" and "mean" not in line]
+    (epoch,) = [line for line in lines if line["phase"] == "full" and "mean" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3]
+    assert {"total", "identity", "triplet/head", "d_ap/plenary"} <= set(steps[0])
+    assert epoch["mean"]["total"] == pytest.approx(np.mean([line["total"] for line in steps]))
+
+
+def test_a_run_of_another_configuration_is_refused(config, finished):
+    workdir, _ = finished
+    with pytest.raises(InputError, match=r"another configuration \(config.seed differs\)"):
+        go(dataclasses.replace(config, seed=5), workdir)
+
+
+def test_a_checkpoint_alone_embeds_arrays_and_files_of_any_size(finished, tmp_path):
+    workdir, _ = finished
+    model = fgsam_jax.load(workdir)
+    assert model.about.phase == "full"
+    assert model.about.attributes
+    images = np.random.default_rng(0).integers(0, 256, (5, 50, 20, 3)).astype(np.uint8)
+    found = model.embed(images)
+    assert found.shape == (5, 6 * 8 + 16)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+    paths = [tmp_path / f"{index}.png" for index in range(5)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    np.testing.assert_array_equal(model.embed(paths), found)
+    np.testing.assert_allclose(model.embed(images[:1]), found[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 32, 16, 3), np.float32), r"uint8 RGB .* got float32 \[2, 32, 16, 3\]"),
+        (np.zeros((32, 16, 3), np.uint8), r"got uint8 \[32, 16, 3\]"),
+        (np.zeros((0, 32, 16, 3), np.uint8), "no images to embed"),
+        ([], "no images to embed"),
+        (["absent.jpg"], "absent.jpg cannot be read as an image"),
+    ],
+)
+def test_what_is_no_image_is_refused(finished, images, message):
+    with pytest.raises(InputError, match=message):
+        load(finished[0], phase="base").embed(images)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match="no checkpoint of a re-identification model"):
+        load(tmp_path)
+    with pytest.raises(InputError, match="no checkpoint at .*base: train first"):
+        load(tmp_path, phase="base")
+
+
+# One phase of three epochs of three steps, the cheapest model that has batch statistics.
+LONG = Phase("base", model="baseline", batch=16, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(rendered, tmp_path_factory):
+    """A run of `LONG` that nothing interrupts."""
+    config = tiny.config(rendered, (LONG,), log=Log(every=1, keep=1, pictures=False))
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    go(config, workdir)
+    return config, workdir
+
+
+def everything(workdir, phase="base"):
+    """The newest state of a phase with the optimiser's moments."""
+    about, variables, step = build.restore(workdir, phase)
+    folder = build.checkpoint_folder(workdir, phase) / str(step)
+    checkpoints = train.Checkpoints(folder.parent)
+    chosen = next(p for p in about.config.phases if p.name == phase)
+    template = jax.eval_shape(
+        lambda v: start.make_state(v, chosen, train.optax.adam(start.schedule(chosen, 3))),
+        variables,
+    )
+    return start.resume(checkpoints, step, template, chosen)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(undisturbed, tmp_path, monkeypatch):
+    config, workdir = undisturbed
+    original = train.parallel_train_step
+
+    def interrupted(**arguments):
+        step = original(**arguments)
+        calls = []
+
+        def stop_at_fifth(*values):
+            calls.append(0)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return step(*values)
+
+        return stop_at_fifth
+
+    monkeypatch.setattr(train, "parallel_train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        go(config, tmp_path)
+    assert build.restore(tmp_path, "base")[2] == 3
+    assert not (tmp_path / "results.json").exists()
+    monkeypatch.undo()
+    go(config, tmp_path)
+    assert same(everything(tmp_path), everything(workdir))
+    logs = [(folder / "log.jsonl").read_text() for folder in (tmp_path, workdir)]
+    assert logs[0] == logs[1]
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from fgsam_jax.config import from_dict
+from fgsam_jax.sets import Sets
+from fgsam_jax.train import train
+config = from_dict(json.loads(Path(sys.argv[1]).read_text()))
+train(config, Path(sys.argv[2]), Sets(config))
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path):
+    config, workdir = undisturbed
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(killed)]
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ)
+        # Killed at any moment after the first loss is written, perhaps while a checkpoint is.
+        log = killed / "log.jsonl"
+        while process.poll() is None and not (log.exists() and log.read_text()):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        code = process.wait()
+    assert code in (-signal.SIGKILL, 0), (tmp_path / "out").read_text()
+    go(config, killed)
+    assert same(everything(killed), everything(workdir))
+
+
+def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
+    undisturbed, tmp_path, monkeypatch
+):
+    config, _ = undisturbed
+    original = train.parallel_train_step
+
+    def poisoned(**arguments):
+        step = original(**arguments)
+        calls = []
+
+        def spoil_fifth(state, batch, key):
+            calls.append(0)
+            if len(calls) == 5:
+                state = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
+            return step(state, batch, key)
+
+        return spoil_fifth
+
+    monkeypatch.setattr(train, "parallel_train_step", poisoned)
+    with pytest.raises(InputError, match=r"base: the loss is nan at step 5; .* of step 3\. Lower"):
+        go(config, tmp_path)
+    _, variables, step = build.restore(tmp_path, "base")
+    assert step == 3
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
+
+
+def test_the_best_checkpoint_is_kept_and_found(rendered, tmp_path, monkeypatch):
+    config = tiny.config(
+        rendered, (LONG,), log=Log(every=1, keep=1, evaluate_every=1), restore="best"
+    )
+    maps = iter([0.2, 0.6, 0.4, 0.4])
+    monkeypatch.setattr(
+        train, "evaluate_phase", lambda *_: {"title": "", "headline": "", "map": next(maps)}
+    )
+    go(config, tmp_path)
+    assert build.restore(tmp_path, "base", "best")[2] == 6
+    assert build.restore(tmp_path, "base", "newest")[2] == 9
+    kept = sorted(path.name for path in build.checkpoint_folder(tmp_path, "base").iterdir())
+    assert kept == ["6", "9"]
+    assert load(tmp_path, which="best").step == 6
+
+
+def test_weights_are_taken_by_path_and_shape_and_the_lines_say_so():
+    shaped = {
+        "params": {
+            "pose": {"a": np.zeros(2), "b": np.zeros(3)},
+            "head": {"kernel": np.zeros((4, 5))},
+            "plenary": {"kernel": np.zeros(6)},
+        }
+    }
+    sources = {
+        "first": {"params": {"pose": {"a": np.ones(2), "b": np.ones(3)}}},
+        "second": {
+            "params": {
+                "pose": {"a": 2 * np.ones(2)},
+                "head": {"kernel": np.ones((4, 7))},
+                "old": {"kernel": np.ones(1)},
+            }
+        },
+    }
+    taken, lines = start.take_matching(shaped, sources)
+    assert set(taken["params"]) == {"pose"}
+    np.testing.assert_array_equal(taken["params"]["pose"]["a"], [2, 2])
+    np.testing.assert_array_equal(taken["params"]["pose"]["b"], [1, 1, 1])
+    assert lines == [
+        "taken from first: pose (1)",
+        "taken from second: pose (1)",
+        "new: head (1), plenary (1)",
+        "dropped from second: head (1), old (1)",
+    ]
+
+
+def test_the_learning_rate_is_halved_at_the_right_steps():
+    rate = start.schedule(Phase(learning_rate=0.8, halve_every=2), per_epoch=5)
+    assert [float(rate(step)) for step in (0, 9, 10, 19, 20, 30)] == pytest.approx(
+        [0.8, 0.8, 0.4, 0.4, 0.2, 0.1]
+    )
+
+
+def test_the_learning_rate_rises_linearly_over_the_warm_up():
+    rate = start.schedule(Phase(learning_rate=0.8, warmup_epochs=0.8, halve_every=2), per_epoch=5)
+    assert [float(rate(step)) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
