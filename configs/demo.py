@@ -21,10 +21,10 @@ def get_config() -> Config:
         data=Data(
             source="{workdir}/synthetic/market1501",
             records="{workdir}/records",
-            height=128,
-            width=64,
+            height=96,
+            width=48,
         ),
-        pose_data=PoseData(source="{workdir}/synthetic/coco", sigma=6.0),
+        pose_data=PoseData(source="{workdir}/synthetic/coco", sigma=5.0),
         synthetic=Synthetic(folder="{workdir}/synthetic"),
         model=Model(
             depth=10,

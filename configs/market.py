@@ -1,6 +1,8 @@
 """FGSAM on Market-1501 at full size, the setting of the paper.
 
 Paper: rank-1 91.5, mAP 85.4 (Table II and text) or 86.4 (Tables IV and V).
+Weights: random at the start. The paper begins with ImageNet's and OpenPose's, so its figures are
+not what to expect from this.
 Cost: 1.5 days on a GTX-1080 by the paper; 150 + 60 + 400 epochs of 202 steps of 64 images, after
 the pose phase. Not yet run at full length here.
 Command: python -m fgsam_jax.main --config configs/market.py --config.model.dtype=bfloat16

@@ -161,17 +161,25 @@ def compact_bilinear_parts(
         if method == "textbook":
             products = spectrum_x[:, :, None] * spectrum_y
             return jnp.mean(jnp.fft.irfft(products, n=size), axis=1)
-        products = jnp.einsum("blf,blpf->bpf", spectrum_x, spectrum_y) / x.shape[1]
+        products = jnp.einsum(
+            "blf,blpf->bpf", spectrum_x, spectrum_y, precision=jax.lax.Precision.HIGHEST
+        )
+        products /= x.shape[1]
         return jnp.fft.irfft(products, n=size)
 
     # gram[b, j, i] = mean over positions of y_j x_i: the outer product, small in its j.
-    gram = jnp.einsum("blj,bli->bji", y, x, preferred_element_type=dtype) / x.shape[1]
+    # In full precision: GPUs would multiply float32 with ten bits of mantissa.
+    full = jax.lax.Precision.HIGHEST
+    gram = jnp.einsum("blj,bli->bji", y, x, precision=full, preferred_element_type=dtype)
+    gram /= x.shape[1]
     rows = count_sketch(gram, sketch_x)
     if method == "roll":
         return _sum_of_rolled_rows(rows, parts, sketch_y)
     one_hot = count_sketch(jnp.eye(y.shape[-1], dtype=dtype), sketch_y)
     rotations = jnp.fft.rfft(one_hot, n=size)  # s(j) exp(-2 pi i k h(j) / d)
-    products = jnp.einsum("bjf,jf,pj->bpf", jnp.fft.rfft(rows, n=size), rotations, parts)
+    products = jnp.einsum(
+        "bjf,jf,pj->bpf", jnp.fft.rfft(rows, n=size), rotations, parts, precision=full
+    )
     return jnp.fft.irfft(products, n=size)
 
 
@@ -179,4 +187,4 @@ def _sum_of_rolled_rows(rows: jax.Array, parts: jax.Array, sketch: CountSketch) 
     """Rotate row j by its bin, give it its sign, and sum each part's rows: [batch, parts, size]."""
     positions = (jnp.arange(sketch.size)[None] - sketch.bins[:, None]) % sketch.size
     rolled = jnp.take_along_axis(rows, positions[None], axis=2) * sketch.signs[:, None]
-    return jnp.einsum("pj,bjk->bpk", parts, rolled)
+    return jnp.einsum("pj,bjk->bpk", parts, rolled, precision=jax.lax.Precision.HIGHEST)

@@ -58,9 +58,7 @@ class Checkpoints:
     def save(
         self, step: int, trees: dict[str, Any], about: dict, *, map: float | None = None
     ) -> None:
-        """Write named trees of arrays and what they are; replaces a checkpoint of this step."""
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
+        """Write named trees of arrays and what they are, as the checkpoint of a new step."""
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         about = {**about, "versions": versions()}
         arguments = ocp.args.Composite(about=ocp.args.JsonSave(about), **items)

@@ -141,7 +141,27 @@ def check(config: Config) -> None:
         raise InputError("config.phases is empty: name at least one phase")
     if len(set(names)) != len(names):
         raise InputError(f"the phases must have different names, got {', '.join(names)}")
+    model = config.model
     _choose("config.restore", config.restore, ("newest", "best"))
+    _choose("config.model.stem", model.stem, ("imagenet", "small"))
+    _choose("config.model.gate", model.gate, ("double", "sigmoid"))
+    _choose("config.model.bilinear", model.bilinear, ("textbook", "fft", "gram", "roll"))
+    _choose("config.model.fuse", model.fuse, ("map", "pooled"))
+    _choose("config.model.normalise", model.normalise, ("ssqrt_l2", "l2", "none"))
+    for where, value in {
+        "config.evaluation_batch": config.evaluation_batch,
+        "config.log.every": config.log.every,
+        "config.log.save_every": config.log.save_every,
+        "config.log.keep": config.log.keep,
+        "config.model.width": model.width,
+        "config.model.sketch": model.sketch,
+        "config.model.part_size": model.part_size,
+        "config.model.plenary_size": model.plenary_size,
+        "config.data.height": config.data.height,
+        "config.data.width": config.data.width,
+    }.items():
+        if value < 1:
+            raise InputError(f"{where} must be 1 or more, got {value}")
     _choose("config.model.dtype", config.model.dtype, ("float32", "bfloat16"))
     _choose("config.loss.mining", config.loss.mining, ("hard", "all"))
     for index, phase in enumerate(config.phases):
@@ -151,6 +171,10 @@ def check(config: Config) -> None:
         _choose(f"{here}.train_pose", phase.train_pose, ("cpb_only", "all", "none"))
         for name in phase.start_from:
             _choose(f"{here}.start_from", name, tuple(names[:index]))
+        if not phase.name or Path(phase.name).name != phase.name:
+            raise InputError(f"{here}.name names a folder and cannot be {phase.name!r}")
+        if phase.images_per_identity < 0 or phase.learning_rate <= 0:
+            raise InputError(f"{here}: images_per_identity below 0 or a learning rate not above 0")
         if phase.images_per_identity and phase.batch % phase.images_per_identity:
             raise InputError(
                 f"{here}.batch={phase.batch} is not a multiple of "
@@ -161,6 +185,8 @@ def check(config: Config) -> None:
                 f"{here} has a triplet loss and needs images_per_identity of 2 or more, "
                 f"got {phase.images_per_identity}"
             )
+        if phase.triplet != "none" and phase.batch == phase.images_per_identity:
+            raise InputError(f"{here} has one identity in a batch: no image has a rival")
         if phase.epochs < 1 or phase.batch < 1 or phase.halve_every < 1:
             raise InputError(f"{here}: epochs, batch and halve_every must be 1 or more")
 

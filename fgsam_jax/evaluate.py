@@ -8,16 +8,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from fgsam_jax import build, metrics, objective
+from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config
 from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
 from fgsam_jax.log import say
 from fgsam_jax.sets import Sets
-from fgsam_jax.step import forward, parallel_embed_step
+from fgsam_jax.step import forward, parallel_embed_step, replicate
 
 # The step gives these for each image.
 Embedded = dict[str, Any]
@@ -57,13 +58,13 @@ class Embedder:
     def __init__(self, about: build.About, variables: dict[str, Any], step: int = 0):
         self.about, self.step = about, step
         self._variables = variables
-        self._embed = Embedding(about.model(), about.config.evaluation_batch)
+        self._embed = BatchedEmbedding(about.model(), about.config.evaluation_batch)
 
-    def embed(self, images: np.ndarray | Sequence[str | Path]) -> np.ndarray:
+    def embed(self, images: np.ndarray | str | Path | Sequence[str | Path]) -> np.ndarray:
         """Descriptors to compare by Euclidean distance.
 
         Args:
-          images: uint8 RGB [n, height, width, 3] of any size, or a list of image files.
+          images: uint8 RGB [n, height, width, 3] of any size, or one image file or several.
 
         Returns:
           [n, dim] float32, rows of length 1.
@@ -71,11 +72,13 @@ class Embedder:
         Raises:
           InputError: the array is not such images, or a file does not decode.
         """
+        if isinstance(images, str | Path):
+            images = [images]
         size = (self.about.config.data.width, self.about.config.data.height)
         return self._embed(self._variables, _resized(images, size))["descriptor"]
 
 
-class Embedding:
+class BatchedEmbedding:
     """`embed_step` over all rows of an array, in batches over all devices."""
 
     def __init__(self, model: nn.Module, batch: int):
@@ -92,6 +95,7 @@ class Embedding:
         """
         if not len(images):
             raise InputError("there are no images to embed")
+        variables = replicate(variables)
         pieces = []
         starts = range(0, len(images), self._batch)
         for start in tqdm(starts, title, leave=False, disable=True if title is None else None):
@@ -135,6 +139,8 @@ def evaluate(
 
     attributes = {}
     for name in found[0].get("attributes", {}):
+        if (query.attributes[name] < 0).all() and (gallery.attributes[name] < 0).all():
+            continue
         attributes[name] = metrics.attribute_scores(
             np.concatenate([part["attributes"][name] for part in found]),
             np.concatenate([query.attributes[name], gallery.attributes[name]]),
@@ -165,7 +171,7 @@ def evaluate_phase(about: build.About, variables: dict[str, Any], sets: Sets) ->
             "affinity error of an empty picture"
         )
         return {"title": title, "headline": headline, "pose": errors}
-    embedding = Embedding(about.model(), about.config.evaluation_batch)
+    embedding = BatchedEmbedding(about.model(), about.config.evaluation_batch)
     result = evaluate(
         lambda images, name: embedding(variables, images, name),
         sets.table("query"),
@@ -185,14 +191,21 @@ def restored_results(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     results = []
     for phase in config.phases:
         folder = build.checkpoint_folder(workdir, phase.name)
-        if not folder.is_dir():
-            continue
+        if not folder.is_dir() or Checkpoints(folder).step() is None:
+            continue  # not reached, or stopped before its first checkpoint
         about, variables, step = build.restore(workdir, phase.name, config.restore)
         if about.config.model != config.model:
             raise InputError(
                 f"the checkpoint in {folder} is of another model: it has {about.config.model}, "
                 f"the configuration asks for {config.model}"
             )
+        size = (about.config.data.height, about.config.data.width)
+        if size != (config.data.height, config.data.width):
+            raise InputError(
+                f"the checkpoint in {folder} is for images of {size[0]}x{size[1]}, the "
+                f"configuration asks for {config.data.height}x{config.data.width}"
+            )
+        about.config.evaluation_batch = config.evaluation_batch
         result = evaluate_phase(about, variables, sets)
         say(f"{phase.name}: restored step {step}, {result['headline']}")
         results.append(result)
@@ -215,7 +228,7 @@ def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -
     model, sigma = about.model(), about.config.pose_data.sigma
 
     @jax.jit
-    def errors(batch: dict[str, Any]) -> dict[str, jax.Array]:
+    def errors(variables: dict[str, Any], batch: dict[str, Any]) -> dict[str, jax.Array]:
         terms = objective.pose(forward(model, variables, batch["image"]), batch, sigma=sigma)
         return {**terms.losses, **terms.signs}
 
@@ -230,7 +243,7 @@ def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -
             "joints": np.asarray(table.joints[rows]),
             "mask": np.asarray(table.mask[rows]),
         }
-        for name, value in errors(batch).items():
+        for name, value in errors(variables, batch).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch["image"])
     return {
         "heat": sums["heat_3"] / sums["heat_empty"],
@@ -282,15 +295,16 @@ def _resized(images: np.ndarray | Sequence[str | Path], size: tuple[int, int]) -
             return images
         opened: Sequence[Any] = [Image.fromarray(image) for image in images]
     else:
-        opened = [_open(path) for path in images]
+        opened = [_open(path, size) for path in images]
     if not opened:
         raise InputError("there are no images to embed")
     return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in opened])
 
 
-def _open(path: str | Path) -> Image.Image:
+def _open(path: str | Path, size: tuple[int, int]) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
+            return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    # Pillow's decoders raise all of these on broken files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as an image: {error}") from None

@@ -10,7 +10,7 @@ import numpy as np
 from fgsam_jax import build, pictures
 from fgsam_jax.data import Table
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
-from fgsam_jax.evaluate import Embedding
+from fgsam_jax.evaluate import BatchedEmbedding
 from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.models.pose import Pose
 from fgsam_jax.sets import Sets
@@ -27,7 +27,7 @@ def draw(workdir: Path, sets: Sets) -> list[Path]:
     query, gallery = sets.table("query"), sets.table("gallery")
     gallery = gallery.select(gallery.identities != -1)
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
-    embedding = Embedding(about.model(), about.config.evaluation_batch)
+    embedding = BatchedEmbedding(about.model(), about.config.evaluation_batch)
     found = [embedding(variables, table.images)["descriptor"] for table in (shown, gallery)]
     written = [folder / "ranked_lists.png"]
     _ranked_lists(shown, gallery, *found).save(written[0])

@@ -99,4 +99,11 @@ def _forget_after(path: Path, phase: str, step: int) -> None:
             continue  # cut short when the run was killed
         if record["phase"] != phase or record["step"] <= step:
             kept.append(line + "\n")
-    path.write_text("".join(kept))
+    write_atomically(path, "".join(kept))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A run killed while it writes leaves the old file."""
+    scratch = path.with_name(path.name + ".part")
+    scratch.write_text(text)
+    scratch.replace(path)

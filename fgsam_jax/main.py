@@ -38,16 +38,19 @@ def main(arguments: Sequence[str]) -> None:
     workdir = Path(_WORKDIR.value or Path("runs") / Path(name).stem).expanduser()
     config: Config = expand(_CONFIG.value, workdir)
     check(config)
+    training = _MODE.value == "train"
+    if not training and not (workdir / "checkpoints").is_dir():
+        raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
     if config.synthetic.folder:
         _render(config)
     sets = Sets(config)
-    training = _MODE.value == "train"
     results = (train if training else restored_results)(config, workdir, sets)
     rows = [result for result in results if "evaluation" in result]
     if not rows:
         return  # a run of the pose phase alone
     if config.references:
-        rows = reference_rows(about_phase(config, config.phases[-1], sets), sets) + rows
+        last = [phase for phase in config.phases if phase.model != "pose"][-1]
+        rows = reference_rows(about_phase(config, last, sets), sets) + rows
     say("\n" + report.tables(rows))
     path = workdir / ("table.json" if training else "evaluation.json")
     path.write_text(json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1))
@@ -72,11 +75,25 @@ def _render(config: Config) -> None:
         render(folder, progress=show, **arguments)
 
 
+def _parse(arguments: Sequence[str]) -> Sequence[str]:
+    """absl's parser; what ml_collections raises about the configuration becomes an InputError."""
+    try:
+        rest = app.parse_flags_with_usage(list(arguments))
+        # A file that could not be loaded is only told of when the configuration is used.
+        _ = _CONFIG.value.phases
+        return rest
+    except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
+        # The text of a KeyError is in quotation marks.
+        reason = str(error.args[-1] if isinstance(error, KeyError) else error)
+        last = reason.splitlines()[-1].strip()
+        raise InputError(f"the configuration cannot be read: {last}") from error
+
+
 def run() -> None:
     """The command line: a user's mistake ends in one line and exit status 1 or 2."""
     flags.mark_flag_as_required("config")
     try:
-        app.run(main)
+        app.run(main, flags_parser=_parse)
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-_COLUMNS = ("rank-1", "rank-5", "rank-10", "mAP", "mAP trap.", "mAP interp.", "mINP")
+_COLUMNS = ("rank-1", "rank-5", "rank-10", "mAP", "mAP trap.", "mAP interp.", "mINP", "queries")
 
 
 def tables(rows: Sequence[dict]) -> str:
@@ -25,6 +25,7 @@ def results_table(rows: Sequence[dict]) -> str:
     for row in rows:
         evaluation = row["evaluation"]
         figures = [f"{100 * value:.2f}" for value in _figures(evaluation["scores"])]
+        figures.append(str(evaluation["scores"]["valid_queries"]))
         plenary = f"{100 * evaluation['plenary']['map']:.2f}"
         seconds = f"{row['seconds']:.0f} s" if "seconds" in row else ""
         lines.append([row["title"], *figures, plenary, seconds])

@@ -85,7 +85,8 @@ def train_step(
       axis_name: of the devices.
 
     Returns:
-      The state after, and every term, every sign and their "total" as scalars.
+      The state after, and as scalars every term, every sign, the "total" of the terms, and
+      whether it and the new state are "finite".
     """
     if flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
@@ -109,7 +110,8 @@ def train_step(
         batch_stats=updates.get("batch_stats", {}),
         opt_state=opt_state,
     )
-    return after, metrics
+    finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((after.params, after.batch_stats))]
+    return after, {**metrics, "finite": jnp.stack(finite).all() & jnp.isfinite(metrics["total"])}
 
 
 def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:

@@ -2,7 +2,7 @@
 
 import functools
 import json
-import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase, to_dict
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
-from fgsam_jax.log import PhaseLog, say
+from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.sets import Batches, Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
 
@@ -37,21 +37,27 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     Raises:
       InputError: something given cannot be used; the message says what.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    _claim(config, workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the run's folder cannot be made: {error}; name another --workdir"
+        ) from None
     path = workdir / _RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
+    _claim(config, workdir, results)
+    _rehearse(config, sets)
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
             continue
         seconds = _train_phase(config, workdir, index, sets)
         # What is reported is what the checkpoint gives back.
-        about, variables, _ = build.restore(workdir, phase.name)
+        about, variables, _ = build.restore(workdir, phase.name, config.restore)
         result = evaluate_phase(about, variables, sets) | {"seconds": seconds}
         say(f"{phase.name}: {result['headline']} after {seconds:.0f} s")
         results[phase.name] = result
-        _write_atomically(path, results)
+        write_atomically(path, json.dumps(results, indent=1))
     return list(results.values())
 
 
@@ -92,11 +98,12 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     def finish(step: int) -> None:
         """Read the metrics of step number `step`, from 1, and stop at a loss that is no number."""
         metrics = {name: float(value) for name, value in jax.device_get(running).items()}
-        if not math.isfinite(metrics["total"]):
+        if not metrics.pop("finite"):
             raise InputError(
-                f"{phase.name}: the loss is {metrics['total']} at step {step}; the newest good "
-                f"checkpoint is of step {checkpoints.step() or 0}. Lower the learning rate of "
-                f"{phase.learning_rate:g} and start again"
+                f"{phase.name}: the loss is {metrics['total']} at step {step} and the parameters "
+                f"after it are no numbers; the newest good checkpoint is of step "
+                f"{checkpoints.step() or 0}. Lower the phase's learning rate of "
+                f"{phase.learning_rate:g}; starting again with it repeats this phase alone"
             )
         log.step(step, metrics, float(learning_rate(step - 1)), phase.batch)
 
@@ -113,7 +120,8 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
             finish(step + 1)
             running = {}
             scored = None
-            if config.log.evaluate_every and epoch % config.log.evaluate_every == 0:
+            every = config.log.evaluate_every
+            if every and (epoch % every == 0 or step + 1 == last):
                 result = evaluate_phase(about, state.variables(), sets)
                 say(f"{phase.name} epoch {epoch}: {result['headline']}")
                 scored = result.get("map")
@@ -150,7 +158,8 @@ def _first_state(
         state = start.resume(checkpoints, saved, template, phase)
         say(f"{phase.name}: resumed at step {saved} of {last}")
         return state, checkpoints.about(saved)["seconds"]
-    sources = {name: build.restore(workdir, name)[1] for name in phase.start_from}
+    which = about.config.restore
+    sources = {name: build.restore(workdir, name, which)[1] for name in phase.start_from}
     known, lines = start.take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))
     variables = build.initial_variables(model, seed, data.height, data.width, known)
@@ -171,25 +180,59 @@ def _objective(config: Config, phase: Phase) -> Callable:
     )
 
 
-def _claim(config: Config, workdir: Path) -> None:
-    """Keep the configuration in the folder; refuse a folder that holds a run of another one."""
+def _rehearse(config: Config, sets: Sets) -> None:
+    """Whatever can be refused is refused now, not after hours of the phases before."""
+    devices = jax.local_device_count()
+    for phase in config.phases:
+        pose = phase.model == "pose"
+        table = sets.pose(config.pose_data.split) if pose else sets.table("train")
+        Batches(phase, table, seed=0, devices=devices)
+        model = about_phase(config, phase, sets).model()
+        build.variable_shapes(model, config.data.height, config.data.width)
+        tables = [sets.pose("val")] if pose else [sets.table("query"), sets.table("gallery")]
+        if not all(map(len, tables)):
+            raise InputError(f"{phase.name}: there is nothing to evaluate on, a split is empty")
+
+
+def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
+    """Keep the configuration in the folder; refuse a folder that holds a run of another one.
+
+    Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
+    again.
+    """
     path = workdir / "config.json"
     wanted = json.loads(json.dumps(to_dict(config)))
     if path.exists():
         held = json.loads(path.read_text())
-        for free in ("log", "evaluation_batch", "restore", "references"):
-            held.pop(free, None)
-        differing = [name for name in held if held[name] != wanted.get(name)]
-        if differing:
-            raise InputError(
-                f"{workdir} holds a run of another configuration (config.{differing[0]} differs): "
-                "choose another --workdir, or give the same configuration to resume"
-            )
-    _write_atomically(path, wanted)
+        for name, value in _settings(held).items():
+            if value != _settings(wanted).get(name):
+                raise InputError(
+                    f"{workdir} holds a run of another configuration (config.{name} differs): "
+                    "choose another --workdir, or give the same configuration to resume"
+                )
+        phases = {phase["name"]: phase for phase in wanted["phases"]}
+        for phase in held["phases"]:
+            name = phase["name"]
+            if phases.get(name) == phase:
+                continue
+            if name in results:
+                raise InputError(
+                    f"{workdir} holds a finished phase {name} of another configuration: choose "
+                    "another --workdir, or give the same configuration to resume"
+                )
+            say(f"{name}: changed before it was finished, it starts again")
+            shutil.rmtree(build.checkpoint_folder(workdir, name), ignore_errors=True)
+    write_atomically(path, json.dumps(wanted, indent=1))
 
 
-def _write_atomically(path: Path, values: Any) -> None:
-    """A run killed while writing leaves the old file."""
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(values, indent=1))
-    scratch.replace(path)
+def _settings(values: dict) -> dict:
+    """The part of a configuration that shapes the numbers, apart from the phases."""
+    free = ("phases", "log", "evaluation_batch", "restore", "references")
+    paths = ("source", "records", "attributes", "folder")
+    return {
+        name: {key: v for key, v in value.items() if key not in paths}
+        if isinstance(value, dict)
+        else value
+        for name, value in values.items()
+        if name not in free
+    }

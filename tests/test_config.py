@@ -37,10 +37,10 @@ def test_a_configuration_survives_json(path):
 def test_a_field_of_another_version_is_refused_by_name():
     values = to_dict(Config(phases=(Phase("a", model="baseline"),)))
     values["model"]["wings"] = 2
-    with pytest.raises(InputError, match="another version.*wings"):
+    with pytest.raises(InputError, match=r"another version.*wings"):
         from_dict(values)
     del values["model"]
-    with pytest.raises(InputError, match="another version.*model"):
+    with pytest.raises(InputError, match=r"another version.*model"):
         from_dict(values)
 
 

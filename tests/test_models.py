@@ -95,9 +95,7 @@ def test_the_published_model_has_seven_branches_of_the_papers_sizes():
 
 def test_the_intermediate_model_has_one_branch_and_every_attribute():
     outputs = output_shape(model("intermediate"))
-    assert outputs.embeddings == {"plenary": (1, 512)} or outputs.embeddings == {
-        "plenary": (1, SIZES.plenary_size)
-    }
+    assert outputs.embeddings == {"plenary": (1, SIZES.plenary_size)}
     assert set(outputs.attributes) == {a.name for a in MARKET1501}
 
 
@@ -245,7 +243,7 @@ def test_a_zero_row_stays_zero_and_has_a_finite_gradient():
         ("baseline", {"depth": 51}, images(1), "depth is one of .*, not 51"),
         ("baseline", {"stem": "big"}, images(1), "stem is .* not 'big'"),
         ("fgsam", {"last_stride": 2}, images(1, 40, 24), "5x3 cells cannot be averaged"),
-        ("fgsam", {"fuse": "sum"}, images(1), "pools \"map\" or \"pooled\", not 'sum'"),
+        ("fgsam", {"fuse": "sum"}, images(1), 'pools "map" or "pooled", not \'sum\''),
         ("fgsam", {"normalise": "l1"}, images(1), "not 'l1'"),
         ("fgsam", {"bilinear": "slow"}, images(1), "slow"),
     ],
@@ -255,11 +253,10 @@ def test_what_cannot_be_built_is_refused(kind, changes, image, message):
         shapes(model(kind, dataclasses.replace(SIZES, **changes)), image)
 
 
-@pytest.mark.parametrize("normalise", ["ssqrt_l2", "l2", "none"])
-@pytest.mark.parametrize("fuse", ["map", "pooled"])
-@pytest.mark.parametrize("centre", [True, False])
-def test_every_variant_of_the_fusion_has_the_same_outputs(normalise, fuse, centre):
-    sizes = dataclasses.replace(SIZES, normalise=normalise, fuse=fuse, centre=centre)
-    found = output_shape(model("fgsam", sizes), images(2))
+@pytest.mark.parametrize(
+    "changes", [{"fuse": "pooled", "normalise": "l2"}, {"centre": False, "normalise": "none"}]
+)
+def test_every_variant_of_the_fusion_has_the_same_outputs(changes):
+    found = output_shape(model("fgsam", dataclasses.replace(SIZES, **changes)), images(2))
     assert found.embeddings["head"] == (2, SIZES.part_size)
     assert found.identity == (2, PEOPLE)

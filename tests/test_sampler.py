@@ -38,7 +38,7 @@ def test_images_of_a_person_are_distinct_where_there_are_enough():
     sampler = IdentitySampler(IDENTITIES, people=5, images=3)
     for step in range(50):
         for rows in sampler.rows(seed=1, step=step).reshape(5, 3):
-            available = np.sum(IDENTITIES == IDENTITIES[rows[0]])
+            available = np.sum(IDENTITIES[rows[0]] == IDENTITIES)
             if available >= 3:
                 assert len(set(rows)) == 3
 

@@ -1,11 +1,12 @@
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 import optax
 import pytest
 from flax.traverse_util import flatten_dict
-from tiny import HEIGHT, POSE, SIZES, WIDTH, model, random_batch
+from tiny import HEIGHT, POSE, WIDTH, model, numpy_variables, random_batch
 
 from fgsam_jax import build, objective, start
 from fgsam_jax.config import Phase
@@ -24,7 +25,7 @@ PHASES = {
     "pose": POSE,
     "baseline": Phase("base", model="baseline"),
     "intermediate": Phase("both", model="intermediate"),
-    "fgsam": Phase("full", model="fgsam", triplet="focal", train_pose="all"),
+    "fgsam": Phase("full", model="fgsam", triplet="focal"),
 }
 STEPS = 2
 
@@ -36,8 +37,7 @@ def make_objective(phase, axis_name=None):
 
 
 def first_state(phase, optimizer):
-    variables = build.initial_variables(model(phase.model), 0, HEIGHT, WIDTH)
-    return start.make_state(variables, phase, optimizer)
+    return start.make_state(numpy_variables(model(phase.model)), phase, optimizer)
 
 
 def shapes_of_state(phase, optimizer):
@@ -70,14 +70,20 @@ def run(phase, before, optimizer, count):
 
 @pytest.fixture(scope="module", params=list(PHASES))
 def runs(request):
-    """Two steps of a phase: the state before, and (state, metrics) after on 1 and 4 devices."""
+    """Two steps of a phase: the state before, and (state, metrics) after on 1 and 4 devices.
+
+    Gradient descent, not Adam, which divides by the size of each gradient and so makes the
+    rounding of a vanishing one as large as the learning rate.
+    """
     phase = PHASES[request.param]
-    optimizer = optax.sgd(1e-2)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.trace(0.9), optax.scale(-0.002))
     before = jax.device_get(first_state(phase, optimizer))
-    return phase, before, run(phase, before, optimizer, 1), run(phase, before, optimizer, 4)
+    with ThreadPoolExecutor() as pool:  # compiling takes the time
+        return phase, before, *pool.map(lambda n: run(phase, before, optimizer, n), (1, 4))
 
 
 def largest_difference(a, b):
+    """Relative to 1 or to the value, whichever is larger."""
     a, b = jax.tree.leaves(a), jax.tree.leaves(b)
     return max(
         float(np.max(np.abs(x - y) / np.maximum(np.abs(x), 1))) for x, y in zip(a, b, strict=True)
@@ -85,24 +91,143 @@ def largest_difference(a, b):
 
 
 def test_losses_on_four_devices_are_those_of_one(runs):
-    phase, _, (_, one), (_, four) = runs
-    print(phase.model, "losses", [largest_difference(a, b) for a, b in zip(one, four)])
+    _, _, (_, one), (_, four) = runs
     assert one[0]["total"] != one[1]["total"]
     assert largest_difference(one, four) < 1e-5
 
 
 def test_parameters_and_statistics_on_four_devices_are_those_of_one(runs):
-    # After plain gradient descent: Adam divides by the size of a gradient and makes the rounding
-    # of a vanishing one visible.
     phase, before, (one, _), (four, _) = runs
-    print(
-        phase.model,
-        "params",
-        largest_difference(one.params, four.params),
-        largest_difference(one.batch_stats, four.batch_stats) if one.batch_stats else "",
-    )
     assert largest_difference(before.params, one.params) > 1e-4
     assert largest_difference(one.params, four.params) < 1e-5
+    # The signed square root of the fusion, whose slope reaches 500, magnifies rounding in the
+    # gradients behind it: 1 % of two steps here, 4e-6 of a gradient with normalise="l2".
+    change, difference = (
+        optax.tree.norm(jax.tree.map(np.subtract, state.params, one.params))
+        for state in (before, four)
+    )
+    assert difference < 0.05 * change
     if phase.model != "pose":
         assert largest_difference(before.batch_stats, one.batch_stats) > 1e-2
         assert largest_difference(one.batch_stats, four.batch_stats) < 1e-5
+
+
+def test_what_is_not_trained_does_not_change_and_has_no_optimiser_state(runs):
+    phase, before, (after, _), _ = runs
+    held, kept = (jax.tree.leaves((s.frozen, s.constants)) for s in (before, after))
+    assert all(np.array_equal(x, y) for x, y in zip(held, kept, strict=True))
+    moments = jax.tree.leaves(after.opt_state)
+    assert sum(x.size for x in moments) == sum(x.size for x in jax.tree.leaves(after.params))
+    assert bool(after.frozen) == (phase.model != "baseline")
+    assert after.step == STEPS
+
+
+def test_the_total_is_the_sum_of_the_losses_alone(runs):
+    _, _, (_, history), _ = runs
+    losses = ("identity", "attribute/", "triplet/", "heat_", "affinity_")
+    terms = [
+        value
+        for name, value in history[0].items()
+        if name.startswith(losses) and not name.endswith(("_right", "_empty"))
+    ]
+    np.testing.assert_allclose(history[0]["total"], np.sum(terms), rtol=1e-6)
+
+
+def paths_trained(**changes):
+    phase = Phase("x", **{"model": "fgsam", **changes})
+    state = shapes_of_state(phase, optax.adam(1e-3))
+    trained, frozen = set(flatten_dict(state.params)), set(flatten_dict(state.frozen))
+    assert not trained & frozen
+    # Two moments for each trained parameter, and nothing for the others.
+    moments = jax.tree.leaves(state.opt_state[0].mu), jax.tree.leaves(state.opt_state[0].nu)
+    assert [len(m) for m in moments] == [len(trained)] * 2
+    return trained, frozen
+
+
+def test_the_pose_phase_leaves_the_channel_parse_blocks_alone():
+    trained, frozen = paths_trained(model="pose")
+    assert frozen
+    assert all(is_parse_block(path) for path in frozen)
+    assert not any(is_parse_block(path) for path in trained)
+
+
+def test_cpb_only_trains_the_parse_blocks_of_the_pose_net_and_everything_else():
+    trained, frozen = paths_trained(train_pose="cpb_only")
+    in_pose = {path for path in trained if path[0] == "pose"}
+    assert {path[1] for path in in_pose} == {"CPB1", "CPB2", "CPB3"}
+    assert all(path[0] == "pose" for path in frozen)
+    assert {"backbone", "identity", "plenary", "head"} <= {path[0] for path in trained}
+
+
+def test_none_freezes_the_whole_pose_net():
+    trained, frozen = paths_trained(train_pose="none")
+    assert {path[0] for path in frozen} == {"pose"}
+    assert not any(path[0] == "pose" for path in trained)
+    assert any(is_parse_block(path) for path in frozen)
+
+
+def test_all_trains_every_parameter():
+    assert not paths_trained(train_pose="all")[1]
+
+
+def test_a_frozen_pose_net_saves_arithmetic():
+    def operations(train_pose):
+        phase = Phase("x", model="intermediate", train_pose=train_pose)
+        optimizer = optax.sgd(1e-2)
+        step = functools.partial(
+            train_step,
+            model=model(phase.model),
+            objective=make_objective(phase),
+            optimizer=optimizer,
+        )
+        state = shapes_of_state(phase, optimizer)
+        lowered = jax.jit(step).lower(state, random_batch(0), jax.random.key(0))
+        return lowered.cost_analysis()["flops"]
+
+    few, many = operations("cpb_only"), operations("all")
+    assert few < 0.8 * many
+    assert operations("none") <= few
+
+
+def test_flips_on_four_devices_are_those_of_one():
+    batch = random_batch(0, 16)
+    key = jax.random.key(5)
+    whole = random_flip(key, batch)
+    parts = jax.pmap(functools.partial(random_flip, axis_name=AXIS), AXIS, in_axes=(None, 0))(
+        key, spread(batch, 4)
+    )
+    joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+    jax.tree.map(np.testing.assert_array_equal, joined, whole)
+
+
+def test_a_flip_mirrors_image_joints_and_mask_of_the_same_examples():
+    batch = random_batch(0, 16)
+    flipped = random_flip(jax.random.key(5), batch)
+    mirrored = [
+        index
+        for index in range(16)
+        if not np.array_equal(flipped["image"][index], batch["image"][index])
+    ]
+    assert 2 < len(mirrored) < 14
+    for index in range(16):
+        image, mask, joints = (batch[name][index] for name in ("image", "mask", "joints"))
+        if index in mirrored:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+            # The right shoulder is now where the left one was mirrored to.
+            np.testing.assert_allclose(
+                flipped["joints"][index][:, 2, 0], WIDTH - 1 - joints[:, 5, 0], rtol=1e-6
+            )
+        else:
+            np.testing.assert_array_equal(flipped["joints"][index], joints)
+        np.testing.assert_array_equal(flipped["image"][index], image)
+        np.testing.assert_array_equal(flipped["mask"][index], mask)
+    np.testing.assert_array_equal(flipped["label"], batch["label"])
+
+
+def test_merge_is_the_inverse_of_partition():
+    tree = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+    chosen, rest = partition(tree, lambda path: path[-1] in "be")
+    assert chosen == {"a": {"b": 1}, "e": 3}
+    assert rest == {"a": {"c": {"d": 2}}}
+    assert merge(chosen, rest) == tree
+    assert partition(tree, lambda path: True) == (tree, {})

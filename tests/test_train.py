@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -41,7 +40,7 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def config(rendered):
-    return tiny.config(rendered, PHASES, restore="best", log=Log(every=1, evaluate_every=1))
+    return tiny.config(rendered, PHASES)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +144,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(InputError, match="no checkpoint of a re-identification model"):
         load(tmp_path)
-    with pytest.raises(InputError, match="no checkpoint at .*base: train first"):
+    with pytest.raises(InputError, match=r"no checkpoint at .*base: train first"):
         load(tmp_path, phase="base")
 
 

@@ -14,8 +14,12 @@ import json
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
+
+try:
+    import h5py
+except ImportError:
+    sys.exit('error: h5py is missing: pip install -e ".[joints]"')
 
 from fgsam_jax.errors import InputError
 

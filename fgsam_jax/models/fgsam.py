@@ -134,7 +134,7 @@ class Fusion(nn.Module):
         elif self.normalise != "l2":
             raise InputError(f'normalise is "ssqrt_l2", "l2" or "none", not {self.normalise!r}')
         # Root mean square 1, not length 1: with entries of 1 / sqrt(size) the dense layers after it
-        # hardly move (rank-1 of an embedding after 110 steps of Adam: 53 % against 74 %).
+        # hardly move (docs/results.md, "Scale of the fused vector").
         return unit_length(fused) * self.size**0.5
 
     def _norm(self, train: bool, name: str) -> nn.BatchNorm:
@@ -144,6 +144,7 @@ class Fusion(nn.Module):
             epsilon=1e-5,
             use_scale=False,
             use_bias=False,
+            use_fast_variance=False,  # E[x^2] - E[x]^2 cancels where the mean is large
             dtype=self.dtype,
             axis_name=self.axis_name,
             name=name,
@@ -163,7 +164,7 @@ class Fusion(nn.Module):
         return CountSketch(bins.value, signs.value, self.size)
 
 
-class Embedding(nn.Module):
+class PartEmbedding(nn.Module):
     """A part's embedding: on one fused vector the paper's 1x1 convolution is a dense layer.
 
     Attributes:
@@ -190,6 +191,7 @@ class Embedding(nn.Module):
             epsilon=1e-5,
             use_scale=False,
             use_bias=False,
+            use_fast_variance=False,  # E[x^2] - E[x]^2 cancels where the mean is large
             axis_name=self.axis_name,
             name="norm",
         )(embedding)
@@ -212,7 +214,7 @@ class Intermediate(nn.Module):
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        embedding = Embedding(self.plenary_size, self.centre, self.axis_name, name=PLENARY)(
+        embedding = PartEmbedding(self.plenary_size, self.centre, self.axis_name, name=PLENARY)(
             fused[:, PARTS.index(PLENARY)], train=train
         )
         logits = {
@@ -244,7 +246,7 @@ class FGSAM(nn.Module):
         embeddings = {}
         for index, part in enumerate(PARTS):
             size = self.plenary_size if part == PLENARY else self.part_size
-            embed = Embedding(size, self.centre, self.axis_name, name=part)
+            embed = PartEmbedding(size, self.centre, self.axis_name, name=part)
             embeddings[part] = embed(fused[:, index], train=train)
         logits = {
             a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embeddings[a.part])

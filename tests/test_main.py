@@ -1,0 +1,181 @@
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+
+from fgsam_jax import main
+from fgsam_jax.config import Log, Phase
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
+BASE = Phase("base", "Base", "baseline", batch=16)
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """What the command line does with a configuration and flags that were read already."""
+
+    def run(config, workdir, mode="train"):
+        monkeypatch.setattr(main, "_CONFIG", SimpleNamespace(value=config))
+        monkeypatch.setattr(main, "_WORKDIR", SimpleNamespace(value=str(workdir)))
+        monkeypatch.setattr(main, "_MODE", SimpleNamespace(value=mode))
+        monkeypatch.setattr(main.config_flags, "get_config_filename", lambda _: "tiny.py")
+        monkeypatch.setattr(main.flags, "FLAGS", {"config": None})
+        monkeypatch.setattr(main.flags, "mark_flag_as_required", lambda _: None)
+        monkeypatch.setattr(main.app, "run", lambda body, **_: body(["main"]))
+        main.run()
+        return capfd.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refused(command):
+    """The one line that a mistake ends in."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            command(*arguments)
+        # A text as the exit code is printed to standard error, with status 1.
+        assert isinstance(stopped.value.code, str)
+        assert stopped.value.code.startswith("error: ")
+        assert "\n" not in stopped.value.code
+        return stopped.value.code
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Of the run that the first test makes and the later ones restore."""
+    return tmp_path_factory.mktemp("run") / "base"
+
+
+@pytest.fixture
+def config(rendered):
+    return tiny.config(rendered, (BASE,), log=Log(pictures=True), references=True)
+
+
+def test_a_run_prints_and_writes_its_table_and_pictures(command, config, workdir):
+    printed = command(config, workdir)
+    assert "mean colour of the crop" in printed
+    assert "untrained Base" in printed
+    written = json.loads((workdir / "table.json").read_text())
+    assert [row["title"] for row in written["rows"]][-1] == "Base"
+    assert (workdir / "pictures" / "ranked_lists.png").is_file()
+
+
+def test_evaluation_gives_the_rows_of_training(command, config, workdir):
+    command(config, workdir, "eval")
+    trained, evaluated = (
+        json.loads((workdir / name).read_text())["rows"]
+        for name in ("table.json", "evaluation.json")
+    )
+    assert [row["evaluation"] for row in trained] == [row["evaluation"] for row in evaluated]
+
+
+def test_a_checkpoint_of_another_model_is_refused(refused, config, workdir):
+    wider = dataclasses.replace(config, model=dataclasses.replace(config.model, width=16))
+    assert "is of another model" in refused(wider, workdir, "eval")
+
+
+def test_a_folder_of_another_configuration_is_refused(refused, config, workdir):
+    changed = dataclasses.replace(config, seed=9)
+    assert "another configuration (config.seed differs)" in refused(changed, workdir)
+
+
+def test_evaluation_without_a_checkpoint_is_refused(refused, config, tmp_path):
+    assert "holds no checkpoint of this configuration" in refused(config, tmp_path, "eval")
+
+
+def test_a_missing_data_folder_is_named(refused, config, tmp_path):
+    data = dataclasses.replace(config.data, source=str(tmp_path / "absent"))
+    assert str(tmp_path / "absent") in refused(dataclasses.replace(config, data=data), tmp_path)
+
+
+def test_a_missing_attribute_file_is_named(refused, config, tmp_path):
+    data = dataclasses.replace(config.data, attributes=str(tmp_path / "absent.mat"))
+    assert "absent.mat" in refused(dataclasses.replace(config, data=data), tmp_path)
+
+
+def test_an_unknown_data_set_is_refused(refused, config, tmp_path):
+    data = dataclasses.replace(config.data, name="market1510")
+    assert "market1510" in refused(dataclasses.replace(config, data=data), tmp_path)
+
+
+def test_an_empty_query_set_is_refused(refused, config, rendered, tmp_path):
+    source = tmp_path / "market"
+    shutil.copytree(rendered / "market1501", source)
+    for path in (source / "query").iterdir():
+        path.unlink()
+    data = dataclasses.replace(config.data, source=str(source), records=str(tmp_path / "records"))
+    assert "query" in refused(dataclasses.replace(config, data=data), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 18}, "a batch of 18 cannot be spread over 4 devices"),
+        ({"batch": 32, "images_per_identity": 4}, "need 8 identities, the training split has 6"),
+        ({"batch": 64}, "a batch of 64 needs as many images, the training split has 48"),
+        ({"batch": 16, "images_per_identity": 3}, "is not a multiple of images_per_identity=3"),
+        ({"start_from": ("pose",)}, "start_from is one of none"),
+    ],
+)
+def test_a_phase_that_does_not_fit_is_refused(refused, config, tmp_path, changes, message):
+    phases = (dataclasses.replace(BASE, **changes),)
+    assert message in refused(dataclasses.replace(config, phases=phases), tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [{"depth": 51}, {"stem": "big"}])
+def test_a_model_that_cannot_be_built_is_refused(refused, config, tmp_path, sizes):
+    model = dataclasses.replace(config.model, **sizes)
+    assert "ResNet" in refused(dataclasses.replace(config, model=model), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--config", DEMO, "--config.nonsense=1"], "Field nonsense not found"),
+        (["--config", DEMO, "--config.phases[9].epochs=1"], "index out of range"),
+        (["--config", DEMO, "--config.seed=many"], "--config.seed=many"),
+        (["--config", "absent.py"], "No such file or directory: 'absent.py'"),
+        ([], "--config must have a value"),
+        (["--config", DEMO, "surplus"], "unknown argument 'surplus'"),
+    ],
+)
+def test_a_mistaken_flag_ends_in_a_clear_line(flags, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fgsam_jax.main", *map(str, flags)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ,
+    )
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_the_command_line_overrides_a_field(tmp_path):
+    script = (
+        "import sys; from fgsam_jax import main; from absl import app;"
+        "app.run(lambda _: print(main._CONFIG.value.model.depth, "
+        "main._CONFIG.value.phases[1].epochs), flags_parser=main._parse)"
+    )
+    flags = ["--config", DEMO, "--config.model.depth=18", "--config.phases[1].epochs=77"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, flags)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ,
+    )
+    assert done.stdout.split() == ["18", "77"], done.stderr

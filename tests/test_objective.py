@@ -1,0 +1,185 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fgsam_jax import objective
+from fgsam_jax.data.pose_targets import pose_targets
+from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.pose import Pose
+
+# Four images of two people; unit embeddings at 0, 60, 90 and 180 degrees.
+LABELS = jnp.array([0, 0, 1, 1])
+ANGLES = np.radians([0, 60, 90, 180])
+CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
+
+
+def chord(degrees):
+    return 2 * math.sin(math.radians(degrees) / 2)
+
+
+def outputs(attributes=None):
+    return Outputs(
+        embeddings={"head": jnp.asarray(3 * CIRCLE), "plenary": jnp.asarray(CIRCLE)},
+        identity=jnp.log(jnp.array([[3.0, 1], [1, 3], [1, 3], [1, 3]])),
+        attributes={} if attributes is None else attributes,
+        pose=None,
+    )
+
+
+HAT = {"hat": jnp.log(jnp.array([[1.0, 1], [1, 4], [1, 1], [7, 1]]))}
+
+
+def batch(hat=(-1, 1, -1, -1)):
+    return {"label": LABELS, "attributes": {"hat": jnp.array(hat)}}
+
+
+def test_terms_are_means_over_the_batch():
+    terms = objective.recognition(outputs(HAT), batch())
+    assert set(terms.losses) == {"identity", "attribute/hat"}
+    np.testing.assert_allclose(
+        terms.losses["identity"], (3 * math.log(4 / 3) + math.log(4)) / 4, rtol=1e-6
+    )
+    # One labelled image of four.
+    np.testing.assert_allclose(terms.losses["attribute/hat"], math.log(5 / 4) / 4, rtol=1e-6)
+    assert float(terms.signs["identity_right"]) == 0.75
+
+
+def test_unlabelled_attributes_add_nothing_and_have_no_gradient():
+    def hat(logits):
+        return objective.recognition(outputs({"hat": logits}), batch([-1] * 4)).losses[
+            "attribute/hat"
+        ]
+
+    value, gradient = jax.value_and_grad(hat)(HAT["hat"])
+    assert value == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("triplet", ["triplet", "focal"])
+def test_every_branch_has_a_triplet_term_and_its_signs(triplet):
+    terms = objective.recognition(outputs(HAT), batch(), triplet=triplet)
+    assert set(terms.losses) == {
+        "identity", "attribute/hat", "triplet/head", "triplet/plenary"
+    }  # fmt: skip
+    signs = {f"{sign}/{part}" for sign in ("d_ap", "d_an", "active", "lambda")
+             for part in ("head", "plenary")}  # fmt: skip
+    assert set(terms.signs) == {"identity_right"} | signs
+
+
+def test_signs_are_those_of_the_hardest_triplets():
+    terms = objective.recognition(outputs(), batch(), triplet="focal", margin=0.5)
+    # Angles to the positive and to the nearest negative of each anchor.
+    d_ap = [chord(60), chord(60), chord(90), chord(90)]
+    d_an = [chord(90), chord(30), chord(30), chord(120)]
+    gaps = np.subtract(d_ap, d_an)
+    np.testing.assert_allclose(terms.signs["d_ap/head"], np.mean(d_ap), rtol=1e-5)
+    np.testing.assert_allclose(terms.signs["d_an/head"], np.mean(d_an), rtol=1e-5)
+    np.testing.assert_allclose(terms.signs["active/head"], np.mean(gaps + 0.5 > 0))
+    np.testing.assert_allclose(terms.signs["lambda/head"], np.mean(np.maximum(gaps + 1, 1)), 1e-5)
+
+
+def test_the_triplet_terms_follow_equation_10_on_unit_length_embeddings():
+    d_ap = np.array([chord(60), chord(60), chord(90), chord(90)])
+    d_an = np.array([chord(90), chord(30), chord(30), chord(120)])
+    plain = np.maximum(d_ap - d_an + 0.5, 0)
+    focal = np.maximum(d_ap - d_an + 1, 1) ** 2 * plain + d_ap - 0.01
+    for triplet, expected in (("triplet", plain), ("focal", focal)):
+        terms = objective.recognition(outputs(), batch(), triplet=triplet)
+        for branch in ("head", "plenary"):
+            np.testing.assert_allclose(
+                terms.losses[f"triplet/{branch}"], expected.mean(), rtol=1e-5
+            )
+
+
+def test_the_mining_is_passed_on():
+    hard, every = (
+        objective.recognition(outputs(), batch(), triplet="triplet", mining=mining)
+        for mining in ("hard", "all")
+    )
+    assert every.losses["triplet/head"] < hard.losses["triplet/head"]
+    assert every.signs["d_ap/head"] == hard.signs["d_ap/head"]
+
+
+HEIGHT, WIDTH, SIGMA = 32, 16, 6.0
+
+
+def posed(joints, mask=1.0):
+    joints = np.asarray(joints, np.float32).reshape(1, 1, 18, 3)
+    return {
+        "image": np.zeros((1, HEIGHT, WIDTH, 3), np.uint8),
+        "joints": joints,
+        "mask": np.full((1, HEIGHT // 8, WIDTH // 8), mask, np.float32),
+    }
+
+
+def standing(state=2.0):
+    random = np.random.default_rng(0)
+    place = random.uniform(0, 1, (18, 2)) * [WIDTH, HEIGHT]
+    return np.concatenate([place, np.full((18, 1), state)], axis=1)
+
+
+def predicted(heat, affinity):
+    parsed = jnp.concatenate([affinity, heat], axis=-1)
+    return Outputs({}, None, {}, Pose((affinity,) * 3, (heat,) * 3, parsed))
+
+
+def targets(batch):
+    return pose_targets(batch["joints"], HEIGHT, WIDTH, stride=8, sigma=SIGMA)[:2]
+
+
+@pytest.fixture(scope="module")
+def pose_terms():
+    """The pose objective, compiled once."""
+    return jax.jit(
+        lambda heat, affinity, batch: objective.pose(predicted(heat, affinity), batch, sigma=SIGMA)
+    )
+
+
+def test_a_perfect_pose_costs_nothing(pose_terms):
+    given = posed(standing())
+    terms = pose_terms(*targets(given), given)
+    assert set(terms.losses) == {f"{name}_{s}" for name in ("heat", "affinity") for s in (1, 2, 3)}
+    assert all(value == 0 for value in terms.losses.values())
+    assert all(value > 0 for value in terms.signs.values())
+
+
+def test_a_wrong_cell_costs_half_its_squared_error_in_every_stage(pose_terms):
+    given = posed(standing())
+    heat, affinity = targets(given)
+    terms = pose_terms(heat.at[0, 1, 1, 4].add(2), affinity.at[0, 0, 1, 7].add(-1), given)
+    for stage in (1, 2, 3):
+        np.testing.assert_allclose(terms.losses[f"heat_{stage}"], 2, rtol=1e-6)
+        np.testing.assert_allclose(terms.losses[f"affinity_{stage}"], 0.5, rtol=1e-6)
+
+
+def test_masked_cells_cost_nothing_and_half_masked_ones_half(pose_terms):
+    given = posed(standing())
+    given["mask"][0, 1, 1] = 0
+    given["mask"][0, 2, 0] = 0.5
+    heat, affinity = targets(given)
+    heat = heat.at[0, 1, 1].add(9)
+    assert pose_terms(heat, affinity, given).losses["heat_1"] == 0
+    terms = pose_terms(heat.at[0, 2, 0, 3].add(2), affinity, given)
+    np.testing.assert_allclose(terms.losses["heat_1"], 1, rtol=1e-6)
+
+
+def test_a_joint_that_the_source_does_not_know_is_not_judged(pose_terms):
+    joints = standing()
+    joints[3, 2] = -1  # the right elbow: heat channel 3, limbs 7 and 8, and the background
+    given = posed(joints)
+    heat, affinity = targets(given)
+    wrong = pose_terms(heat.at[..., (3, 18)].add(5), affinity.at[..., 14:18].add(5), given)
+    assert all(value == 0 for value in wrong.losses.values())
+    other = pose_terms(heat.at[..., 4].add(5), affinity, given)
+    assert other.losses["heat_1"] > 0
+
+
+def test_an_empty_prediction_costs_what_the_signs_say(pose_terms):
+    given = posed(standing(), mask=0.7)
+    heat, affinity = (jnp.zeros_like(x) for x in targets(given))
+    terms = pose_terms(heat.at[..., -1].set(1), affinity, given)
+    for name in ("heat", "affinity"):
+        assert terms.losses[f"{name}_3"] == terms.signs[f"{name}_empty"]
