@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 from concurrent.futures import ThreadPoolExecutor
 
@@ -5,8 +6,9 @@ import jax
 import numpy as np
 import optax
 import pytest
+import tiny
 from flax.traverse_util import flatten_dict
-from tiny import HEIGHT, POSE, WIDTH, model, numpy_variables, random_batch
+from tiny import HEIGHT, POSE, SIZES, WIDTH, numpy_variables, random_batch
 
 from fgsam_jax import build, objective, start
 from fgsam_jax.config import Phase
@@ -28,6 +30,14 @@ PHASES = {
     "fgsam": Phase("full", model="fgsam", triplet="focal"),
 }
 STEPS = 2
+# The signed square root of the fusion has a slope of up to 500 and magnifies rounding: the
+# gradients behind it then agree to 3e-4 of their length, and without it to 4e-6. The intermediate
+# model keeps it.
+FLAT = dataclasses.replace(SIZES, normalise="l2")
+
+
+def model(kind, axis_name=None):
+    return tiny.model(kind, FLAT if kind == "fgsam" else SIZES, axis_name)
 
 
 def make_objective(phase, axis_name=None):
@@ -84,7 +94,7 @@ def runs(request):
 
 def largest_difference(a, b):
     """Relative to 1 or to the value, whichever is larger."""
-    a, b = jax.tree.leaves(a), jax.tree.leaves(b)
+    a, b = ([np.asarray(x, np.float64) for x in jax.tree.leaves(tree)] for tree in (a, b))
     return max(
         float(np.max(np.abs(x - y) / np.maximum(np.abs(x), 1))) for x, y in zip(a, b, strict=True)
     )
@@ -100,13 +110,11 @@ def test_parameters_and_statistics_on_four_devices_are_those_of_one(runs):
     phase, before, (one, _), (four, _) = runs
     assert largest_difference(before.params, one.params) > 1e-4
     assert largest_difference(one.params, four.params) < 1e-5
-    # The signed square root of the fusion, whose slope reaches 500, magnifies rounding in the
-    # gradients behind it: 1 % of two steps here, 4e-6 of a gradient with normalise="l2".
     change, difference = (
         optax.tree.norm(jax.tree.map(np.subtract, state.params, one.params))
         for state in (before, four)
     )
-    assert difference < 0.05 * change
+    assert difference < (0.05 if phase.model == "intermediate" else 1e-4) * change
     if phase.model != "pose":
         assert largest_difference(before.batch_stats, one.batch_stats) > 1e-2
         assert largest_difference(one.batch_stats, four.batch_stats) < 1e-5
