@@ -1,5 +1,6 @@
 """What a run writes while it trains: a progress bar, JSON lines and TensorBoard events."""
 
+import ctypes
 import json
 import sys
 import time
@@ -72,6 +73,22 @@ class PhaseLog:
         self._bar.close()
         self._file.close()
         self._board.close()
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of returning it to the system.
+
+    XLA's CPU buffers come and go with every step; getting their pages anew took a quarter of the
+    demo's step (0.256 s against 0.187 s in the baseline phase). Elsewhere nothing happens.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+        mallopt(mmap_threshold, 2**31 - 1)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**28)
 
 
 def say(text: str) -> None:

@@ -29,11 +29,12 @@ def main(arguments: Sequence[str]) -> None:
     from fgsam_jax import report
     from fgsam_jax.evaluate import reference_rows, restored_results
     from fgsam_jax.gallery import draw
-    from fgsam_jax.log import say
+    from fgsam_jax.log import keep_freed_memory, say
     from fgsam_jax.sets import Sets
     from fgsam_jax.train import about_phase, train
 
     logging.set_verbosity(logging.ERROR)
+    keep_freed_memory()
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or Path("runs") / Path(name).stem).expanduser()
     config: Config = expand(_CONFIG.value, workdir)
@@ -79,14 +80,11 @@ def _parse(arguments: Sequence[str]) -> Sequence[str]:
     """absl's parser; what ml_collections raises about the configuration becomes an InputError."""
     try:
         rest = app.parse_flags_with_usage(list(arguments))
-        # A file that could not be loaded is only told of when the configuration is used.
-        _ = _CONFIG.value.phases
+        _ = _CONFIG.value.phases  # a file that could not be loaded is only told of here
         return rest
     except (OSError, LookupError, AttributeError, TypeError, ValueError) as error:
-        # The text of a KeyError is in quotation marks.
-        reason = str(error.args[-1] if isinstance(error, KeyError) else error)
-        last = reason.splitlines()[-1].strip()
-        raise InputError(f"the configuration cannot be read: {last}") from error
+        reason = str(error.args[-1] if isinstance(error, KeyError) else error).splitlines()[-1]
+        raise InputError(f"the configuration cannot be read: {reason.strip()}") from error
 
 
 def run() -> None:
