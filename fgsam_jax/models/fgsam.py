@@ -130,7 +130,7 @@ class Fusion(nn.Module):
         if self.normalise == "none":
             return fused
         if self.normalise == "ssqrt_l2":
-            # The root's slope at 0 is 1 / (2 sqrt(offset)). The entries are of order 1; an offset of
+            # The slope at 0 is 1 / (2 sqrt(offset)). The entries are of order 1; an offset of
             # 1e-6 would magnify their rounding 500 times, and devices would drift apart.
             offset = 1e-3
             fused = jnp.sign(fused) * (jnp.sqrt(jnp.abs(fused) + offset) - offset**0.5)
