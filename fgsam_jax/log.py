@@ -79,7 +79,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the system.
 
     XLA's CPU buffers come and go with every step; getting their pages anew took a quarter of the
-    demo's step (0.256 s against 0.187 s in the baseline phase). Elsewhere nothing happens.
+    baseline's step (0.256 s against 0.187 s, one run each, other work beside).
     """
     if not sys.platform.startswith("linux"):
         return
