@@ -18,7 +18,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from fgsam_jax.data.records import LocalBuilder, read_image
+from fgsam_jax.data.records import LocalBuilder, check_layout, read_image
 from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 
@@ -53,7 +53,8 @@ class CocoKeypoints(LocalBuilder):
     @staticmethod
     def files(source: Path) -> list[Path]:
         """The two annotation files and every image of the two folders."""
-        _check_layout(source)
+        annotations = [f"annotations/person_keypoints_{name}.json" for name in SPLITS.values()]
+        check_layout("COCO", source, [*annotations, *SPLITS.values()])
         found = [_annotation_file(source, folder) for folder in SPLITS.values()]
         for folder in SPLITS.values():
             found += sorted((source / folder).glob("*.jpg"))
@@ -252,26 +253,3 @@ def _encode(image: Image.Image, encoding: str, **options: int) -> bytes:
 
 def _annotation_file(source: Path, folder: str) -> Path:
     return source / "annotations" / f"person_keypoints_{folder}.json"
-
-
-def _check_layout(source: Path) -> None:
-    def missing(folder: Path) -> list[str]:
-        annotations = [f"annotations/person_keypoints_{name}.json" for name in SPLITS.values()]
-        expected = [*annotations, *SPLITS.values()]
-        return [name for name in expected if not (folder / name).exists()]
-
-    lacking = missing(source)
-    if not lacking:
-        return
-    hint = ""
-    if source.is_dir():
-        inside = [path for path in sorted(source.iterdir()) if path.is_dir() and not missing(path)]
-        if inside:
-            hint = f" It seems to be one level deeper, at {inside[0]}."
-        elif not missing(source.resolve().parent):
-            hint = f" It seems to be one level higher, at {source.resolve().parent}."
-    raise InputError(
-        f"COCO was not found at {source}: expected the folders train2017 and val2017 and "
-        f"annotations/person_keypoints_train2017.json and ..._val2017.json, missing "
-        f"{', '.join(lacking)}.{hint} Unpack the data set there or pass --config.data.source=..."
-    )
