@@ -18,7 +18,13 @@ def builders() -> dict[str, type["LocalBuilder"]]:
     from fgsam_jax.data.coco import CocoKeypoints
     from fgsam_jax.data.market1501 import Market1501
 
-    return {"coco_keypoints": CocoKeypoints, "market1501": Market1501}
+    from fgsam_jax.data.openpose import CocoOpenPose
+
+    return {
+        "coco_keypoints": CocoKeypoints,
+        "coco_openpose": CocoOpenPose,
+        "market1501": Market1501,
+    }
 
 
 def open_table(
