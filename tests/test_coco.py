@@ -56,16 +56,18 @@ STANDING = {
 }
 
 
-def write_coco(root, annotations, names=COCO_JOINTS, size=(200, 240)):
-    """The published layout with one image of a smooth gradient in each folder."""
+def write_coco(root, annotations, names=COCO_JOINTS, size=(200, 240), images=1):
+    """The published layout with images of a smooth gradient, told apart by their blue."""
     (root / "annotations").mkdir(parents=True)
     across, down = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    pixels = np.stack([across, down, 0 * down], -1).astype(np.uint8)
+    files = {number: f"{number:012d}.jpg" for number in range(1, images + 1)}
     for split in ("train2017", "val2017"):
         (root / split).mkdir()
-        Image.fromarray(pixels).save(root / split / "000000000001.jpg", quality=100, subsampling=0)
+        for number, file in files.items():
+            pixels = np.stack([across, down, 0 * down + 20 * (number - 1)], -1).astype(np.uint8)
+            Image.fromarray(pixels).save(root / split / file, quality=100, subsampling=0)
         content = {
-            "images": [{"id": 1, "file_name": "000000000001.jpg"}],
+            "images": [{"id": number, "file_name": file} for number, file in files.items()],
             "annotations": annotations,
             "categories": [{"id": 1, "name": "person", "keypoints": list(names)}],
         }

@@ -17,7 +17,6 @@ def builders() -> dict[str, type["LocalBuilder"]]:
     # TFDS takes most of a second to import, which `import fgsam_jax` should not cost.
     from fgsam_jax.data.coco import CocoKeypoints
     from fgsam_jax.data.market1501 import Market1501
-
     from fgsam_jax.data.openpose import CocoOpenPose
 
     return {

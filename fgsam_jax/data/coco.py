@@ -123,9 +123,7 @@ class CocoBuilder(PoseBuilder):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """The examples of some images, numbered; with a bar of this title."""
         row = 0
-        for image_id, path in tqdm(
-            paths.items(), title, unit=" images", leave=False, disable=None
-        ):
+        for image_id, path in tqdm(paths.items(), title, unit=" images", leave=False, disable=None):
             if not path.is_file():
                 raise InputError(
                     f"{path} is missing, but the annotations describe it. Unpack "

@@ -42,6 +42,7 @@ class CocoOpenPose(CocoBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
+    name = "coco_openpose"
     TITLE = "COCO person keypoints in whole images"
     WANTED = f"{MIN_JOINTS} labelled joints and an area of {MIN_AREA} pixels"
 
@@ -144,7 +145,7 @@ def crop(
     forward = crop_matrix(box, height, width, random)
     back = np.linalg.inv(forward)
     counts = mask.transform(
-        (width, height), Image.Transform.AFFINE, back[:2].ravel(), fillcolor=255
+        (width, height), Image.Transform.AFFINE, back[:2].ravel().tolist(), fillcolor=255
     )
     moved = joints.astype(np.float32)
     moved[..., :2] = (joints[..., :2] + 0.5) @ forward[:2, :2].T + forward[:2, 2] - 0.5
@@ -184,9 +185,7 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
         low = np.clip(np.floor(corners.min(1) - 2 * step), 0, np.array(image.size) - 1)
         high = np.clip(np.ceil(corners.max(1) + 2 * step), low + 1, image.size)
         size = np.maximum(np.round((high - low) / step), 1)
-        image = image.resize(
-            (int(size[0]), int(size[1])), Image.Resampling.BILINEAR, (*low, *high)
-        )
+        image = image.resize((int(size[0]), int(size[1])), Image.Resampling.BILINEAR, (*low, *high))
         ratio = size / (high - low)
         back = np.array([[ratio[0], 0, 0], [0, ratio[1], 0], [0, 0, 1]]) @ (
             back - np.array([[0, 0, low[0]], [0, 0, low[1]], [0, 0, 0]])
@@ -194,7 +193,7 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
     return image.transform(
         (width, height),
         Image.Transform.AFFINE,
-        back[:2].ravel(),
+        back[:2].ravel().tolist(),
         Image.Resampling.BILINEAR,
         fillcolor=(PADDING,) * 3,
     )
