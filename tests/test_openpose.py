@@ -147,7 +147,7 @@ def test_a_bright_dot_at_a_joint_is_where_the_moved_joint_says(seed, tall):
     near = np.hypot(across - place[0], down - place[1]) < 40
     light = light * near
     found = (light * across).sum() / light.sum(), (light * down).sum() / light.sum()
-    assert np.linalg.norm(found - place) < 0.5
+    assert np.linalg.norm(found - place) < 0.1
 
 
 def test_scale_turn_and_shift_stay_in_openposes_ranges_and_fill_them():
