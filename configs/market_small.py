@@ -1,12 +1,8 @@
 """The whole method on the real Market-1501 with a model that a CPU can train in about an hour.
 
 Paper: FGSAM, Table IV, with small networks from random weights at 128x64; no published number
-compares. Joints for phase 0 are those found by machine on Market's own crops:
-
-    pip install -e ".[joints]"
-    python tools/market_joints.py --market data/Market-1501-v15.09.15 \\
-        --joints data/market1501_body_point --to data/market_joints --limit 4000
-
+compares. Joints for phase 0 are those found by machine on Market's own crops, unpacked from
+layumi/market1501_body_point; they are read with h5py: pip install -e ".[joints]"
 Command: python -m fgsam_jax.main --config configs/market_small.py
 """
 
@@ -21,7 +17,12 @@ def get_config() -> Config:
             height=128,
             width=64,
         ),
-        pose_data=PoseData(source="data/market_joints", sigma=6.0),
+        pose_data=PoseData(
+            name="market1501",
+            source="data/Market-1501-v15.09.15",
+            joints="data/market1501_body_point",
+            sigma=6.0,
+        ),
         model=Model(
             depth=18,
             width=16,
@@ -33,7 +34,7 @@ def get_config() -> Config:
             plenary_size=256,
         ),
         phases=(
-            Phase("pose", "Pose", "pose", epochs=4, batch=32, learning_rate=2e-3, halve_every=2),
+            Phase("pose", "Pose", "pose", epochs=2, batch=32, learning_rate=2e-3, halve_every=1),
             Phase("base", "Base", "baseline", epochs=10, learning_rate=2e-3, halve_every=3),
             Phase(
                 "base_pose",

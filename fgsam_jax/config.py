@@ -23,6 +23,7 @@ class Data:
     records: str = "~/.cache/fgsam_jax"  # where converted sets are kept
     height: int = 256  # [D] silent in the paper; the field's usual size
     width: int = 128
+    split_seed: int = 0  # draws the splits of a set published without: PETA, people in folders
 
 
 @dataclass
@@ -31,6 +32,7 @@ class PoseData:
 
     name: str = "coco_keypoints"  # [P]
     source: str = "data/coco"
+    joints: str = ""  # for a re-identification set: a .json, or a folder of joint files
     sigma: float = 7.0  # pixels; OpenPose's
     split: str = "train"
 
@@ -130,6 +132,7 @@ class Config:
     phases: tuple[Phase, ...] = ()
     evaluation_batch: int = 128
     restore: str = "newest"  # which checkpoint of a phase is evaluated: "newest" or "best"
+    repeats: int = 1  # runs with seed and split_seed raised by 0, 1, ...; tables give the spread
     references: bool = False  # rows for the mean colour and the untrained model in the table
     log: Log = field(default_factory=Log)
 
@@ -150,6 +153,7 @@ def check(config: Config) -> None:
     _choose("config.model.normalise", model.normalise, ("ssqrt_l2", "l2", "none"))
     for where, value in {
         "config.evaluation_batch": config.evaluation_batch,
+        "config.repeats": config.repeats,
         "config.log.every": config.log.every,
         "config.log.save_every": config.log.save_every,
         "config.log.keep": config.log.keep,

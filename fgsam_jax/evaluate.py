@@ -32,11 +32,13 @@ class Evaluation:
       scores: of the whole descriptor, all branches.
       plenary: of the plenary branch alone.
       attributes: by name, on the labelled images of query and gallery together.
+      same_camera: the rule for gallery images of the query's own camera, see `metrics.evaluate`.
     """
 
     scores: metrics.Scores
     plenary: metrics.Scores
     attributes: dict[str, metrics.AttributeScores]
+    same_camera: str
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -44,6 +46,7 @@ class Evaluation:
             "scores": self.scores.to_dict(),
             "plenary": self.plenary.to_dict(),
             "attributes": {name: scores.to_dict() for name, scores in self.attributes.items()},
+            "same_camera": self.same_camera,
         }
 
 
@@ -112,7 +115,7 @@ def evaluate(
     query: Table,
     gallery: Table,
 ) -> Evaluation:
-    """Scores of an embedding by the Market-1501 protocol.
+    """Scores of an embedding by the Market-1501 protocol, as far as cameras are known.
 
     Args:
       embed: images and a title to the result of `embed_step`.
@@ -125,6 +128,7 @@ def evaluate(
     if not len(query):
         raise InputError("the query set is empty: nothing can be evaluated")
     gallery = gallery.select(gallery.identities != -1)
+    rule = camera_rule(query, gallery)
     found = embed(query.images, "query"), embed(gallery.images, "gallery")
 
     def scores(field: str) -> metrics.Scores:
@@ -135,6 +139,7 @@ def evaluate(
             found[1][field],
             gallery.identities,
             gallery.cameras,
+            same_camera=rule,
         )
 
     attributes = {}
@@ -146,7 +151,24 @@ def evaluate(
             np.concatenate([query.attributes[name], gallery.attributes[name]]),
             len(query.classes[name]),
         )
-    return Evaluation(scores("descriptor"), scores("plenary"), attributes)
+    return Evaluation(scores("descriptor"), scores("plenary"), attributes, rule)
+
+
+def camera_rule(query: Table, gallery: Table) -> str:
+    """The rule of Market-1501 where cameras are known; without them the whole gallery counts.
+
+    Raises:
+      InputError: only some images have a camera.
+    """
+    known = np.concatenate([query.cameras, gallery.cameras]) > 0
+    if not known.any():
+        return "keep"
+    if not known.all():
+        raise InputError(
+            f"{(~known).sum()} of {len(known)} images of query and gallery have no camera: give "
+            f"every image one, or none"
+        )
+    return "drop_same_identity"
 
 
 def mean_colour(images: np.ndarray, title: str | None = None) -> Embedded:

@@ -65,14 +65,19 @@ def _ranked_lists(query: Table, gallery: Table, query_rows: Any, gallery_rows: A
     for row in range(len(query)):
         distances = np.linalg.norm(gallery_rows - query_rows[row], axis=1)
         same = gallery.identities == query.identities[row]
-        distances[same & (gallery.cameras == query.cameras[row])] = np.inf
+        same_camera = (gallery.cameras == query.cameras[row]) & (query.cameras[row] > 0)
+        distances[same & same_camera] = np.inf
         best = np.argsort(distances, kind="stable")[:_RANKS]
         lists.append(gallery.images[best])
         correct.append(same[best])
         captions.append(
-            [f"{distances[i]:.2f}\nid {gallery.identities[i]} c{gallery.cameras[i]}" for i in best]
+            [f"{distances[i]:.2f}\n{_who(gallery.identities[i], gallery.cameras[i])}" for i in best]
         )
-    heads = [f"id {i} c{c}" for i, c in zip(query.identities, query.cameras, strict=True)]
+    heads = list(map(_who, query.identities, query.cameras))
     return pictures.ranked_lists(
         query.images, lists, correct, query_captions=heads, gallery_captions=captions
     )
+
+
+def _who(identity: int, camera: int) -> str:
+    return f"id {identity} c{camera}" if camera else f"id {identity}"

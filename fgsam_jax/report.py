@@ -1,13 +1,19 @@
 """Results as a person reads them."""
 
 from collections.abc import Sequence
+from statistics import mean, stdev
 
 _COLUMNS = ("rank-1", "rank-5", "rank-10", "mAP", "mAP trap.", "mAP interp.", "mINP", "queries")
+
+_RULES = {
+    "drop_same_identity": "Gallery images of the query's own identity and camera are left out.",
+    "keep": "No cameras are known: the whole gallery counts, the query's own camera too.",
+}
 
 
 def tables(rows: Sequence[dict]) -> str:
     """All results, then the attributes of the last row, if it has any."""
-    text = results_table(rows)
+    text = f"{results_table(rows)}\n{_RULES[rows[0]['evaluation']['same_camera']]}" if rows else ""
     attributes = rows[-1]["evaluation"]["attributes"] if rows else {}
     if attributes:
         text += f"\n\nAttributes of {rows[-1]['title']}:\n" + attribute_table(attributes)
@@ -30,6 +36,22 @@ def results_table(rows: Sequence[dict]) -> str:
         seconds = f"{row['seconds']:.0f} s" if "seconds" in row else ""
         lines.append([row["title"], *figures, plenary, seconds])
     return _aligned([["", *_COLUMNS, "mAP plenary", "training"], *lines])
+
+
+def spread_table(runs: Sequence[Sequence[dict]]) -> str:
+    """The figures of `results_table` as mean and standard deviation (of the sample) over runs.
+
+    Args:
+      runs: of the same rows.
+    """
+    lines = []
+    for rows in zip(*runs, strict=True):
+        evaluations = [row["evaluation"] for row in rows]
+        figures = [[*_figures(e["scores"]), e["plenary"]["map"]] for e in evaluations]
+        columns = [[100 * value for value in column] for column in zip(*figures, strict=True)]
+        spread = [f"{mean(x):.2f} ± {stdev(x) if len(x) > 1 else 0:.2f}" for x in columns]
+        lines.append([rows[0]["title"], *spread])
+    return _aligned([["", *_COLUMNS[:-1], "mAP plenary"], *lines])
 
 
 def attribute_table(attributes: dict[str, dict]) -> str:

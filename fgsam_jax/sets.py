@@ -2,16 +2,19 @@
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.data import Table, open_table
-from fgsam_jax.data.attributes import ATTRIBUTES, Attribute
+from fgsam_jax.data import Table, load_table, open_set
+from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.data.sampler import IdentitySampler, shuffled_rows
 from fgsam_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from fgsam_jax.data.records import LocalBuilder
 
 
 class Sets:
@@ -19,38 +22,51 @@ class Sets:
 
     def __init__(self, config: Config):
         self._data, self._pose_data = config.data, config.pose_data
-        self._open = functools.cache(self._table)
+        self.table, self.pose = functools.cache(self._table), functools.cache(self._pose_table)
 
-    def table(self, split: str) -> Table:
+    def _table(self, split: str) -> Table:
         """A split of the images to re-identify: "train", "query" or "gallery"."""
-        return self._open(self._data.name, self._data.source, self._data.attributes, split)
+        return self._load(self._builder, split)
 
-    def pose(self, split: str) -> Table:
-        """A split of the images with joints: "train" or "val"."""
-        return self._open(self._pose_data.name, self._pose_data.source, "", split)
+    def _pose_table(self, split: str) -> Table:
+        """A split of the images with joints: "train" or "val".
+
+        The joints of a re-identification set are judged on its queries, of other people.
+        """
+        splits = self._pose_builder.info.splits
+        return self._load(
+            self._pose_builder, "query" if split == "val" and "val" not in splits else split
+        )
+
+    @functools.cached_property
+    def _builder(self) -> "LocalBuilder":
+        data = self._data
+        return self._open(data.name, data.source, attributes=data.attributes)
+
+    @functools.cached_property
+    def _pose_builder(self) -> "LocalBuilder":
+        data = self._pose_data
+        return self._open(data.name, data.source, joints=data.joints)
+
+    def _open(self, name: str, source: str, **beside: str) -> "LocalBuilder":
+        given = {kind: Path(path).expanduser() for kind, path in beside.items() if path}
+        records = Path(self._data.records).expanduser()
+        return open_set(name, Path(source).expanduser(), records, **given)
+
+    def _load(self, builder: "LocalBuilder", split: str) -> Table:
+        data = self._data
+        return load_table(builder, split, data.height, data.width, seed=data.split_seed)
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes with at least one labelled training image; the others get no head."""
-        labels = self.table("train").attributes
-        known = ATTRIBUTES.get(self._data.name, ())
-        return tuple(a for a in known if a.name in labels and (labels[a.name] >= 0).any())
+        table = self.table("train")
+        return tuple(kind for kind in table.kinds if (table.attributes[kind.name] >= 0).any())
 
     @property
     def identities(self) -> int:
         """Number of people in the training split."""
         return int(self.table("train").labels.max()) + 1
-
-    def _table(self, name: str, source: str, attributes: str, split: str) -> Table:
-        return open_table(
-            name,
-            Path(source).expanduser(),
-            Path(self._data.records).expanduser(),
-            split,
-            self._data.height,
-            self._data.width,
-            Path(attributes).expanduser() if attributes else None,
-        )
 
 
 class Batches:
@@ -85,6 +101,8 @@ class Batches:
                     f"{phase.name}: the pose net learns from joints, this set has none"
                 )
             self._columns |= {"joints": table.joints, "mask": table.mask}
+            # A crop without known joints would teach nothing.
+            self._rows = np.flatnonzero((table.joints[..., 2] >= 0).any((1, 2)))
         else:
             attributes = {name: x.astype(np.int32) for name, x in table.attributes.items()}
             labels = table.labels

@@ -227,8 +227,8 @@ def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
 
 def _settings(values: dict) -> dict:
     """The part of a configuration that shapes the numbers, apart from the phases."""
-    free = ("phases", "log", "evaluation_batch", "restore", "references")
-    paths = ("source", "records", "attributes", "folder")
+    free = ("phases", "log", "evaluation_batch", "restore", "references", "repeats")
+    paths = ("source", "records", "attributes", "joints", "folder")
     return {
         name: {key: v for key, v in value.items() if key not in paths}
         if isinstance(value, dict)

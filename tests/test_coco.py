@@ -326,7 +326,7 @@ def test_a_source_in_another_layout_says_what_is_missing(tmp_path):
     with pytest.raises(InputError, match=f"one level higher, at {source}"):
         open_table("coco_keypoints", source / "val2017", tmp_path / "records", "train", 128, 64)
     (source / "annotations" / "person_keypoints_val2017.json").unlink()
-    with pytest.raises(InputError, match=r"missing annotations/person_keypoints_val2017\.json\."):
+    with pytest.raises(InputError, match=r"It lacks annotations/person_keypoints_val2017\.json\."):
         open_table("coco_keypoints", source, tmp_path / "records", "train", 128, 64)
 
 

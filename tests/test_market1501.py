@@ -5,72 +5,26 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
-from PIL import Image
+from trees import GALLERY, LOWER, QUERY, TRAIN, write_attributes, write_image, write_market
 
-from fgsam_jax.data import load_table, market1501, open_table
+from fgsam_jax.data import crops, load_table, open_table
 from fgsam_jax.data.attributes import MARKET1501
-from fgsam_jax.data.market1501 import Market1501, parse_name, read_attributes
+from fgsam_jax.data.crops import parse_name
+from fgsam_jax.data.market1501 import Market1501
 from fgsam_jax.data.records import open_builder
 from fgsam_jax.errors import InputError
 
-TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c2s1_000451_01.jpg", "0007_c3s3_077419_03.jpg"]
-QUERY = ["0001_c1s1_001051_00.jpg", "0003_c6s4_000001_00.jpg"]
-GALLERY = [
-    "-1_c1s1_000401_03.jpg",
-    "0000_c4s6_017341_04.jpg",
-    "0001_c2s1_001976_01.jpg",
-    "0003_c5s1_000001_01.jpg",
-]
-UPPER = ("black", "white", "red", "purple", "yellow", "gray", "blue", "green")
-LOWER = ("black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown")
-
-
-def write_image(path, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (16, 8, 3), np.uint8)
-    Image.fromarray(pixels).resize((64, 128)).save(path, "jpeg")
-
-
-def write_market(root):
-    for folder, names in (
-        ("bounding_box_train", TRAIN),
-        ("query", QUERY),
-        ("bounding_box_test", GALLERY),
-    ):
-        (root / folder).mkdir(parents=True)
-        for seed, name in enumerate(names):
-            write_image(root / folder / name, seed)
-        (root / folder / "Thumbs.db").write_bytes(b"not an image")
-        (root / folder / "._0002_c1s1_000451_03.jpg").write_bytes(b"not an image")
-    return root
-
-
-def write_attributes(path, changes=None, train=("0002", "0007"), test=("0001", "0003")):
-    """The published structure: everything 1, the first colour yes, then the changes."""
-
-    def struct(identities, names):
-        fields = dict.fromkeys(names, 1)
-        fields |= {"upblack": 2, "downblack": 2}
-        columns = {
-            name: np.full(len(identities), value, np.uint8) for name, value in fields.items()
-        }
-        for (identity, name), value in (changes or {}).items():
-            if identity in identities:
-                columns[name][identities.index(identity)] = value
-        return columns | {"image_index": np.array(identities, object)}
-
-    plain = ["age", "backpack", "bag", "handbag", "clothes", "down", "up", "hair", "hat", "gender"]
-    colours = [f"up{colour}" for colour in UPPER] + [f"down{colour}" for colour in LOWER]
-    structs = {
-        "test": struct(list(test), plain + colours),
-        "train": struct(list(train), colours[::-1] + plain[::-1]),
-    }
-    scipy.io.savemat(path, {"market_attribute": structs})
-    return path
+read_attributes = Market1501.read_attributes
 
 
 @pytest.fixture
 def market(tmp_path):
     return write_market(tmp_path / "Market-1501-v15.09.15")
+
+
+def left(records):
+    """What a build has left, apart from the empty file that served as a lock."""
+    return [path for path in records.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_the_three_splits_come_in_file_name_order_with_identity_and_camera(market, tmp_path):
@@ -179,8 +133,8 @@ def test_a_missing_folder_is_one_line_that_says_what_is_there(market, tmp_path):
         open_table("market1501", market, tmp_path / "records", "train", 128, 64)
 
     message = str(error.value)
-    assert "expected the folders bounding_box_train, query and bounding_box_test" in message
-    assert "found bounding_box_test, bounding_box_train." in message
+    assert "expected bounding_box_train, query and bounding_box_test in it" in message
+    assert "found bounding_box_test, bounding_box_train. It lacks query." in message
     assert "\n" not in message
 
 
@@ -224,13 +178,13 @@ def test_a_cut_image_is_named_and_leaves_no_records(market, tmp_path, kept):
 
     with pytest.raises(InputError, match=f"{GALLERY[2]} cannot be decoded"):
         open_table("market1501", market, tmp_path / "records", "train", 128, 64)
-    assert not [path for path in (tmp_path / "records").rglob("*") if path.is_file()]
+    assert not left(tmp_path / "records")
 
 
 def test_an_interrupted_build_leaves_nothing_and_the_next_one_succeeds(
     market, tmp_path, monkeypatch
 ):
-    original = market1501.read_image
+    original = crops.read_image
 
     def interrupted(path):
         if path.name == GALLERY[1]:
@@ -238,10 +192,10 @@ def test_an_interrupted_build_leaves_nothing_and_the_next_one_succeeds(
         return original(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(market1501, "read_image", interrupted)
+        patch.setattr(crops, "read_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
             open_table("market1501", market, tmp_path / "records", "train", 128, 64)
-    assert not [path for path in (tmp_path / "records").rglob("*") if path.is_file()]
+    assert not left(tmp_path / "records")
 
     assert len(open_table("market1501", market, tmp_path / "records", "train", 128, 64)) == 3
 
@@ -272,7 +226,7 @@ def test_building_says_nothing_on_a_pipe(market, tmp_path, capfd):
 
 
 def test_an_unknown_data_set_is_answered_with_the_choices(tmp_path):
-    with pytest.raises(InputError, match="'mars': choose one of coco_keypoints, market1501"):
+    with pytest.raises(InputError, match="'mars': choose one of market1501, dukemtmc"):
         open_table("mars", tmp_path, tmp_path, "train", 128, 64)
 
 

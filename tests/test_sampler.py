@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from fgsam_jax.config import Phase
+from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.data.sampler import IdentitySampler, shuffled_rows
 from fgsam_jax.data.table import Table
 from fgsam_jax.errors import InputError
@@ -21,7 +22,7 @@ def table(identities):
         identities=np.asarray(identities, np.int32),
         cameras=np.ones(rows, np.int32),
         attributes={"hat": (np.arange(rows) % 2).astype(np.int8)},
-        classes={"hat": ("no", "yes")},
+        kinds=(Attribute("hat", "head", ("no", "yes")),),
     )
 
 

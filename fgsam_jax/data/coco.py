@@ -19,8 +19,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from fgsam_jax.data.pose_builder import PoseBuilder, cell_mask, decoded
-from fgsam_jax.data.records import read_image
+from fgsam_jax.data.records import check_layout, read_image
+from fgsam_jax.data.shards import ShardedBuilder
 from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 
@@ -44,7 +44,7 @@ _IMAGES_OF_A_SHARD = 1000
 Person = dict[str, Any]
 
 
-class CocoBuilder(PoseBuilder):
+class CocoBuilder(ShardedBuilder):
     """What the builders over COCO's folders share; splits train and val.
 
     A subclass gives `chosen` and `examples`, and says in `WANTED` whom it needs.
@@ -55,7 +55,8 @@ class CocoBuilder(PoseBuilder):
     @staticmethod
     def files(source: Path) -> list[Path]:
         """The two annotation files and every image of the two folders."""
-        _check_layout(source)
+        annotations = [f"annotations/person_keypoints_{name}.json" for name in SPLITS.values()]
+        check_layout("COCO", source, [*annotations, *SPLITS.values()])
         found = [_annotation_file(source, folder) for folder in SPLITS.values()]
         for folder in SPLITS.values():
             found += sorted((source / folder).glob("*.jpg"))
@@ -184,26 +185,6 @@ class CocoKeypoints(CocoBuilder):
         del encoded
         for person in chosen:
             yield f"_{person['id']}", _crop(image, mask, joints, person)
-
-    def view(
-        self,
-        example: dict[str, Any],
-        height: int,
-        width: int,
-        random: np.random.Generator | None = None,
-    ) -> dict[str, np.ndarray]:
-        """The crop resized; nothing about it is random."""
-        del random
-        image, mask = decoded(example["image"], "RGB"), decoded(example["mask"], "L")
-        joints = example["joints"].astype(np.float32)
-        # Pixel centres have whole numbers, so corners lie half a pixel before them.
-        ratio = np.array((width, height), np.float32) / image.size
-        joints[..., :2] = (joints[..., :2] + 0.5) * ratio - 0.5
-        return {
-            "image": np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)),
-            "joints": joints,
-            "mask": cell_mask(mask, height, width),
-        }
 
 
 def read_annotations(
@@ -347,26 +328,3 @@ def _encode(image: Image.Image, encoding: str, **options: int) -> bytes:
 
 def _annotation_file(source: Path, folder: str) -> Path:
     return source / "annotations" / f"person_keypoints_{folder}.json"
-
-
-def _check_layout(source: Path) -> None:
-    def missing(folder: Path) -> list[str]:
-        annotations = [f"annotations/person_keypoints_{name}.json" for name in SPLITS.values()]
-        expected = [*annotations, *SPLITS.values()]
-        return [name for name in expected if not (folder / name).exists()]
-
-    lacking = missing(source)
-    if not lacking:
-        return
-    hint = ""
-    if source.is_dir():
-        inside = [path for path in sorted(source.iterdir()) if path.is_dir() and not missing(path)]
-        if inside:
-            hint = f" It seems to be one level deeper, at {inside[0]}."
-        elif not missing(source.resolve().parent):
-            hint = f" It seems to be one level higher, at {source.resolve().parent}."
-    raise InputError(
-        f"COCO was not found at {source}: expected the folders train2017 and val2017 and "
-        f"annotations/person_keypoints_train2017.json and ..._val2017.json, missing "
-        f"{', '.join(lacking)}.{hint} Unpack the data set there or pass --config.data.source=..."
-    )

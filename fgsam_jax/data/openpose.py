@@ -4,6 +4,7 @@ Sources: `genJSON.m` of Realtime_Multi-Person_Pose_Estimation for the main peopl
 `cpm_data_transformer.cpp` and `setLayers.py` of OpenPose's training code for the crops.
 """
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fgsam_jax.data.coco import PADDING, CocoBuilder, Person, encode_png
-from fgsam_jax.data.pose_builder import cell_mask, decoded
 from fgsam_jax.data.skeleton import JOINTS
+from fgsam_jax.data.view import STRIDE
 
 # OpenPose's thresholds of a main person.
 MIN_JOINTS = 5
@@ -82,16 +83,12 @@ class CocoOpenPose(CocoBuilder):
         )
 
     def view(
-        self,
-        example: dict[str, Any],
-        height: int,
-        width: int,
-        random: np.random.Generator | None = None,
+        self, example: dict[str, Any], height: int, width: int, random: Any = None
     ) -> dict[str, np.ndarray]:
         """A crop around a main person drawn by `random`, or around the first one."""
         boxes = example["boxes"]
         box = boxes[0 if random is None else random.integers(len(boxes))]
-        image, mask = decoded(example["image"], "RGB"), decoded(example["mask"], "L")
+        image, mask = _decoded(example["image"], "RGB"), _decoded(example["mask"], "L")
         pixels, joints, weight = crop(image, example["joints"], mask, box, height, width, random)
         return {"image": pixels, "joints": joints, "mask": weight}
 
@@ -150,7 +147,8 @@ def crop(
     moved = joints.astype(np.float32)
     moved[..., :2] = (joints[..., :2] + 0.5) @ forward[:2, :2].T + forward[:2, 2] - 0.5
     pixels = _warp(image, back, height, width)
-    return np.asarray(pixels), moved, cell_mask(counts, height, width)
+    grid = counts.convert("F").resize((width // STRIDE, height // STRIDE), Image.Resampling.BOX)
+    return np.asarray(pixels), moved, np.asarray(grid, np.float32) / 255
 
 
 def crop_matrix(
@@ -197,6 +195,11 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
         Image.Resampling.BILINEAR,
         fillcolor=(PADDING,) * 3,
     )
+
+
+def _decoded(encoded: bytes, mode: str) -> Image.Image:
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.convert(mode)
 
 
 def _centre(person: Person) -> np.ndarray:

@@ -8,15 +8,20 @@ import contextlib
 import errno
 import hashlib
 import io
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from filelock import FileLock
 from PIL import Image
 
+from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.data.view import resized
 from fgsam_jax.errors import InputError
 
 # What a user can mend when a folder cannot be written.
@@ -30,10 +35,12 @@ class SourceConfig(tfds.core.BuilderConfig):
     Attributes:
       source: the unpacked data set.
       attributes: the attribute file, or None for a set without labelled attributes.
+      joints: the file or folder of joints for the crops of a set, or None.
     """
 
     source: Path = Path()
     attributes: Path | None = None
+    joints: Path | None = None
 
 
 class LocalInfo(tfds.core.DatasetInfo):
@@ -68,6 +75,26 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder):
         """The features of one example."""
         raise NotImplementedError
 
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes that an example may be labelled with."""
+        return ()
+
+    def view(
+        self, example: dict[str, Any], height: int, width: int, random: Any = None
+    ) -> dict[str, np.ndarray]:
+        """What a model sees of a record.
+
+        Args:
+          example: of the records, image and mask still encoded.
+          height, width: of the view in pixels.
+          random: a NumPy generator, for the sets that are seen another way each time.
+
+        Returns:
+          "image" uint8 [height, width, 3] and, for a set with joints, "joints" float32
+          [people, 18, 3] in pixels of the view and "mask" float32 [height / 8, width / 8].
+        """
+        return resized(example, height, width)
+
     def _info(self) -> tfds.core.DatasetInfo:
         # File-name order keeps the rows of a table in the order that other tools use.
         return LocalInfo(
@@ -83,11 +110,13 @@ def open_builder(
     source: str | Path,
     records: str | Path,
     attributes: str | Path | None = None,
+    joints: str | Path | None = None,
 ) -> LocalBuilder:
     """The builder of a source folder, its records written if they are not there yet.
 
     Records live in `<records>/<set>/<fingerprint>/<version>`: another or a changed source never
-    reuses them. An interrupted build leaves nothing under that name.
+    reuses them. An interrupted build leaves nothing under that name, and what it did leave goes
+    with the next one. Of several processes one builds and the others wait.
 
     Raises:
       InputError: the source is not in the set's layout, holds an unusable file, or `records`
@@ -95,33 +124,39 @@ def open_builder(
     """
     source, records = Path(source), Path(records)
     given = None if attributes is None else Path(attributes)
+    points = None if joints is None else Path(joints)
     if given is not None and not given.is_file():
         raise InputError(
             f"The attribute file {given} was not found. Correct the path, or leave it out to go "
             f"without attributes."
         )
+    if points is not None and not points.exists():
+        raise InputError(f"The joints {points} were not found. Correct the path.")
     found = builder_class.find_attributes(source, given)
-    files = builder_class.files(source)
-    name = fingerprint(source, files, found)
+    beside = [path for path in (found, points) if path is not None]
+    name = fingerprint(source, builder_class.files(source), beside)
 
     def make() -> LocalBuilder:
-        config = SourceConfig(name=name, source=source, attributes=found)
+        config = SourceConfig(name=name, source=source, attributes=found, joints=points)
         return builder_class(config=config, data_dir=records)
 
     with _quiet():
         builder = make()
         if builder.is_prepared():
             return builder
+        home = Path(builder.data_dir).parent
         try:
-            records.mkdir(parents=True, exist_ok=True)
-            with contextlib.redirect_stdout(io.StringIO()):
-                builder.download_and_prepare(file_format="array_record")
-        except OSError as error:
-            # Another process may have finished the same records a moment earlier.
-            builder = make()
-            if builder.is_prepared():
-                return builder
-            if error.errno in FULL_OR_FORBIDDEN:
+            home.mkdir(parents=True, exist_ok=True)
+            with FileLock(home / ".building.lock"):
+                builder = make()
+                if not builder.is_prepared():
+                    _clear(home)
+                    with contextlib.redirect_stdout(io.StringIO()):
+                        builder.download_and_prepare(file_format="array_record")
+        except (OSError, RuntimeError) as error:
+            # ArrayRecord's writer tells of a full disk in the words of its own errors alone.
+            full = isinstance(error, OSError) and error.errno in FULL_OR_FORBIDDEN
+            if full or "No space left" in str(error):
                 raise InputError(
                     f"The records of {builder_class.TITLE} could not be written to {records}: "
                     f"{error}. Free some space or name another folder."
@@ -130,17 +165,28 @@ def open_builder(
         return builder
 
 
-def fingerprint(source: Path, files: Iterable[Path], attributes: Path | None = None) -> str:
+def _clear(home: Path) -> None:
+    """Remove what builds that were killed have left; the caller holds the lock."""
+    for path in home.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()) -> str:
     """A short name for the state of the files: relative names, sizes and times of change.
 
-    Names are relative to `source`, so a moved folder keeps its records.
+    Names are relative to `source`, so a moved folder keeps its records; the attributes and joints
+    `beside` it, files or folders of files, count by their content.
     """
     digest = hashlib.sha256()
     for path in files:
         stat = path.stat()
-        digest.update(f"{path.relative_to(source)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    if attributes is not None:
-        digest.update(hashlib.sha256(attributes.read_bytes()).digest())
+        place = path.relative_to(source) if path.is_relative_to(source) else path
+        digest.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for given in beside:
+        inside = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
+        for path in inside:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
@@ -154,6 +200,40 @@ def read_image(path: Path) -> tuple[bytes, Image.Image]:
         raise InputError(
             f"{path} cannot be decoded as an image ({error}). Unpack the data set again."
         ) from error
+
+
+def check_layout(title: str, source: Path, expected: list[str]) -> None:
+    """Whether a source holds the folders and files that its set is published in.
+
+    Raises:
+      InputError: something is missing; the message says what is there, and where the set seems to
+        be if that is one level deeper or higher.
+    """
+
+    def missing(folder: Path) -> list[str]:
+        return [name for name in expected if not (folder / name).exists()]
+
+    lacking = missing(source)
+    if not lacking:
+        return
+    if not source.is_dir():
+        found, hint = "there is no such folder", ""
+    else:
+        here = sorted(path.name for path in source.iterdir())
+        found = f"found {', '.join(here[:6]) or 'an empty folder'}{', ...' * (len(here) > 6)}"
+        hint = ""
+        inside = [path for path in sorted(source.iterdir()) if path.is_dir() and not missing(path)]
+        if inside:
+            hint = f" It seems to be one level deeper, at {inside[0]}."
+        elif not missing(source.resolve().parent):
+            hint = f" It seems to be one level higher, at {source.resolve().parent}."
+        elif len(lacking) < len(expected):
+            hint = f" It lacks {', '.join(lacking)}."
+    raise InputError(
+        f"{title} was not found at {source}: expected {', '.join(expected[:-1])} and "
+        f"{expected[-1]} in it, {found}.{hint} Unpack the data set there or pass "
+        f"--config.data.source=..."
+    )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fgsam_jax.data.pose_builder import STRIDE, PoseBuilder
+from fgsam_jax.data.records import LocalBuilder
+from fgsam_jax.data.view import STRIDE
 from fgsam_jax.errors import InputError
 
 # People of a training image, a fixed number so that every batch has one shape. Images of COCO
@@ -36,7 +37,7 @@ class Stream:
 
     def __init__(
         self,
-        builder: PoseBuilder,
+        builder: LocalBuilder,
         split: str,
         height: int,
         width: int,
@@ -49,7 +50,7 @@ class Stream:
         """Read batches from prepared records.
 
         Args:
-          builder: a builder whose records are written, see `records.open_builder`.
+          builder: of a set with joints, its records written, see `records.open_builder`.
           split: one of the builder's splits.
           height, width: of the images in pixels, divisible by 8.
           batch: examples of a step, of all processes together.
@@ -58,11 +59,12 @@ class Stream:
             of every batch.
 
         Raises:
-          InputError: no such split, an impossible size, fewer examples than a batch, or a batch
-            that the processes cannot share evenly.
+          InputError: no joints, no such split, an impossible size, fewer examples than a batch, or
+            a batch that the processes cannot share evenly.
         """
         _check(builder, split, height, width, batch, processes)
-        skip = {name: tfds.decode.SkipDecoding() for name in ("image", "mask")}
+        encoded = {"image", "mask"} & set(builder.info.features)
+        skip = {name: tfds.decode.SkipDecoding() for name in encoded}
         source = builder.as_data_source(split=split, decoders=skip)
         self.per_epoch = len(source) // batch
         self._share = batch // processes
@@ -132,7 +134,7 @@ def nearest_people(joints: np.ndarray, height: int, width: int, people: int = PE
 
 
 def _view(
-    builder: PoseBuilder,
+    builder: LocalBuilder,
     example: dict[str, Any],
     random: np.random.Generator,
     *,
@@ -140,12 +142,18 @@ def _view(
     width: int,
 ) -> Batch:
     made = builder.view(example, height, width, random)
-    return made | {"joints": nearest_people(made["joints"], height, width)}
+    return {
+        "image": made["image"],
+        "joints": nearest_people(made["joints"], height, width),
+        "mask": made["mask"],
+    }
 
 
 def _check(
-    builder: PoseBuilder, split: str, height: int, width: int, batch: int, processes: int
+    builder: LocalBuilder, split: str, height: int, width: int, batch: int, processes: int
 ) -> None:
+    if "joints" not in builder.info.features:
+        raise InputError(f"A stream needs images with joints, {builder.TITLE} has none.")
     splits = builder.info.splits
     if split not in splits:
         raise InputError(f"There is no split {split!r}: choose one of {', '.join(sorted(splits))}.")

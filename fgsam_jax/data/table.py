@@ -4,27 +4,45 @@ The cache stands beside the records, in `tables/<split>-<height>x<width>`: one .
 and `table.json`, which says what it was made from. A cache that does not match is rebuilt.
 """
 
-import io
 import json
 import os
-import tempfile
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from filelock import FileLock
 from tqdm import tqdm
 
+from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.data.protocol import SPLITS, WHOLE, draw_splits
+from fgsam_jax.data.view import STRIDE
 from fgsam_jax.errors import InputError
 
 if TYPE_CHECKING:
     from fgsam_jax.data.records import LocalBuilder
 
 # Raise this when the meaning of a cached array changes.
-_VERSION = 1
-_STRIDE = 8
+_VERSION = 2
+
+
+class Rows:
+    """Some rows of an array, read when they are indexed: a selection that copies nothing."""
+
+    def __init__(self, array: Any, rows: np.ndarray):
+        self._array, self._rows = array, rows
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._array[self._rows[index]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self._array[self._rows], dtype)
 
 
 @dataclass(frozen=True)
@@ -32,12 +50,12 @@ class Table:
     """The rows of one split. Arrays may be memory-mapped and must not be written to.
 
     Attributes:
-      images: uint8 RGB [n, height, width, 3].
+      images: uint8 RGB [n, height, width, 3], an array or `Rows` of one.
       names: text [n], unique within the set.
       identities: int32 [n]; -1 junk, 0 distractor or unknown, else the person.
-      cameras: int32 [n].
+      cameras: int32 [n]; 0 where it is not known.
       attributes: {attribute name: int8 [n]}, -1 unlabelled.
-      classes: {attribute name: names of its classes}.
+      kinds: the part and the classes of each attribute.
       joints: float32 [n, people, 18, 3], (x, y, state) in pixels of `images`; state 2 visible,
         1 labelled but hidden, 0 not labelled, -1 unknown to the source. Rows with fewer people
         are padded with state -1, which draws nothing and makes nothing known. None where the
@@ -46,17 +64,22 @@ class Table:
         counts, 0 to 1; None where the set has no joints.
     """
 
-    images: np.ndarray
+    images: Any
     names: np.ndarray
     identities: np.ndarray
     cameras: np.ndarray
     attributes: dict[str, np.ndarray]
-    classes: dict[str, tuple[str, ...]]
+    kinds: tuple[Attribute, ...] = ()
     joints: np.ndarray | None = None
     mask: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """{attribute name: names of its classes}."""
+        return {attribute.name: attribute.classes for attribute in self.kinds}
 
     @property
     def labels(self) -> np.ndarray:
@@ -69,10 +92,11 @@ class Table:
         return np.where(self.identities > 0, labels, -1).astype(np.int32)
 
     def select(self, rows: np.ndarray) -> "Table":
-        """The table of some rows: indices, a slice or a boolean mask."""
+        """The table of some rows: indices, a slice or a boolean mask. Copies no image."""
+        rows = np.arange(len(self))[rows]
         return replace(
             self,
-            images=self.images[rows],
+            images=Rows(self.images, rows),
             names=self.names[rows],
             identities=self.identities[rows],
             cameras=self.cameras[rows],
@@ -82,27 +106,33 @@ class Table:
         )
 
 
-def load_table(builder: "LocalBuilder", split: str, height: int, width: int) -> Table:
+def load_table(
+    builder: "LocalBuilder", split: str, height: int, width: int, *, seed: int = 0
+) -> Table:
     """One split of prepared records as a table, images resized to height x width (bilinear).
 
     Args:
       builder: a builder whose records are written, see `fgsam_jax.data.records.open_builder`.
-      split: one of the builder's splits.
+      split: one of the builder's splits. A set without published splits, whose only one is `WHOLE`,
+        also has train, query and gallery, drawn by `fgsam_jax.data.protocol.draw_splits`.
       height, width: size of the images in pixels; for a set with joints both must be divisible
         by 8.
+      seed: of the draw.
 
     Raises:
       InputError: no such split, an impossible size, or the cache cannot be written.
     """
-    splits = builder.info.splits
-    if split not in splits:
-        raise InputError(f"There is no split {split!r}: choose one of {', '.join(sorted(splits))}.")
+    stored = set(builder.info.splits)
+    if stored == {WHOLE} and split in SPLITS:
+        table = load_table(builder, WHOLE, height, width)
+        return table.select(draw_splits(table.identities, seed)[split])
+    if split not in stored:
+        raise InputError(f"There is no split {split!r}: choose one of {', '.join(sorted(stored))}.")
     if height < 1 or width < 1:
         raise InputError(f"Image sizes must be at least 1 pixel, got {height}x{width}.")
-    has_joints = "joints" in builder.info.features
-    if has_joints and (height % _STRIDE or width % _STRIDE):
+    if "joints" in builder.info.features and (height % STRIDE or width % STRIDE):
         raise InputError(
-            f"Pose targets need a height and width divisible by {_STRIDE}, got {height}x{width}."
+            f"Pose targets need a height and width divisible by {STRIDE}, got {height}x{width}."
         )
     folder = Path(builder.data_dir) / "tables" / f"{split}-{height}x{width}"
     origin = _origin(builder, split, height, width)
@@ -112,19 +142,12 @@ def load_table(builder: "LocalBuilder", split: str, height: int, width: int) -> 
         arrays = _read_cache(folder, origin)
         if arrays is None:
             raise InputError(f"The cache {folder} changed while it was read. Start again.")
-    classes = _classes(builder)
-    attributes = dict(zip(classes, np.array(arrays.pop("attributes")), strict=True))
+    kinds = builder.attributes()
+    names = [attribute.name for attribute in kinds]
+    attributes = dict(zip(names, np.array(arrays.pop("attributes")), strict=True))
     # Small columns are used whole and often: only the large arrays stay on disk.
     columns = {name: np.array(arrays.pop(name)) for name in ("names", "identities", "cameras")}
-    return Table(attributes=attributes, classes=classes, **columns, **arrays)
-
-
-def _classes(builder: "LocalBuilder") -> dict[str, tuple[str, ...]]:
-    features = builder.info.features
-    if "attributes" not in features:
-        return {}
-    labels = features["attributes"]
-    return {name: tuple(labels[name].names) for name in labels}
+    return Table(attributes=attributes, kinds=kinds, **columns, **arrays)
 
 
 def _origin(builder: "LocalBuilder", split: str, height: int, width: int) -> dict[str, Any]:
@@ -140,7 +163,7 @@ def _origin(builder: "LocalBuilder", split: str, height: int, width: int) -> dic
         "height": height,
         "width": width,
         "records": records,
-        "classes": [[name, *names] for name, names in _classes(builder).items()],
+        "attributes": [[a.name, a.part, *a.classes] for a in builder.attributes()],
     }
 
 
@@ -171,23 +194,29 @@ def _write_cache(
 ) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Built under another name and renamed, so that an interrupted build is never found.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as scratch:
-            made = Path(scratch) / folder.name
-            made.mkdir()
-            _write_arrays(made, builder, split, height, width)
-            sizes = {path.stem: path.stat().st_size for path in sorted(made.glob("*.npy"))}
-            (made / "table.json").write_text(json.dumps({"origin": origin, "bytes": sizes}))
-            if folder.exists():
-                os.replace(folder, Path(scratch) / "outdated")
-            os.replace(made, folder)
+        # Of several processes one decodes; the others wait and find the cache made.
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if _read_cache(folder, origin) is not None:
+                return
+            # Built under another name and renamed, so that an interrupted build is never found;
+            # what a killed one has left goes first.
+            made = folder.parent / f".{folder.name}.building"
+            for outdated in (made, folder):
+                if outdated.exists():
+                    shutil.rmtree(outdated)
+            try:
+                made.mkdir()
+                _write_arrays(made, builder, split, height, width)
+                sizes = {path.stem: path.stat().st_size for path in sorted(made.glob("*.npy"))}
+                (made / "table.json").write_text(json.dumps({"origin": origin, "bytes": sizes}))
+                made.rename(folder)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
     except OSError as error:
-        # Another process may have put the same cache in place a moment earlier.
-        if _read_cache(folder, origin) is None:
-            raise InputError(
-                f"The decoded images could not be written to {folder}: {error}. Free some space "
-                f"or name another folder for the records."
-            ) from error
+        raise InputError(
+            f"The decoded images could not be written to {folder}: {error}. Free some space or "
+            f"name another folder for the records."
+        ) from error
 
 
 def _write_arrays(
@@ -206,14 +235,10 @@ def _write_arrays(
     def place(row: int) -> dict[str, Any]:
         """Decodes one example's image into its row and returns the rest."""
         example = source[row]
-        with Image.open(io.BytesIO(example.pop("image"))) as image:
-            size = image.size
-            rgb = image.convert("RGB")
-        images[row] = np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
-        if "joints" in example:
-            example["joints"] = _scale_joints(example["joints"], size, (width, height))
-            example["mask"] = _scale_mask(example["mask"], (width // _STRIDE, height // _STRIDE))
-        return example
+        seen = builder.view(example, height, width)
+        images[row] = seen.pop("image")
+        del example["image"]
+        return {**example, **seen}
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -233,14 +258,14 @@ def _write_arrays(
         pool.shutdown(cancel_futures=True)
     images.flush()
 
-    classes = _classes(builder)
+    kinds = [attribute.name for attribute in builder.attributes()]
     columns = {
         "names": np.array([example["name"].decode() for example in rest]),
         "identities": np.array([example.get("identity", 0) for example in rest], np.int32),
         "cameras": np.array([example.get("camera", 0) for example in rest], np.int32),
         "attributes": np.array(
-            [[example["attributes"][name] for example in rest] for name in classes], np.int8
-        ).reshape(len(classes), rows),
+            [[example["attributes"][name] for example in rest] for name in kinds], np.int8
+        ).reshape(len(kinds), rows),
     }
     if "joints" in features:
         columns["joints"] = _pad_people([example["joints"] for example in rest])
@@ -249,26 +274,9 @@ def _write_arrays(
         np.save(folder / f"{name}.npy", column)
 
 
-def _scale_joints(joints: np.ndarray, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray:
-    """Joints [people, 18, 3] after an image of (width, height) `old` was resized to `new`.
-
-    A pixel's centre is its whole-numbered coordinate, so its corner lies half a pixel before it.
-    """
-    scaled = joints.astype(np.float32)
-    scaled[..., :2] = (scaled[..., :2] + 0.5) * (np.array(new, np.float32) / old) - 0.5
-    return scaled
-
-
-def _scale_mask(encoded: bytes, size: tuple[int, int]) -> np.ndarray:
-    """The PNG mask averaged over the cells of a grid of (width, height) `size`, from 0 to 1."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        grid = image.convert("F").resize(size, Image.Resampling.BOX)
-    return np.asarray(grid, np.float32) / 255
-
-
 def _pad_people(joints: list[np.ndarray]) -> np.ndarray:
     """Stacks [people, 18, 3] of differing people; the absent have state -1."""
-    people = max(len(row) for row in joints)
+    people = max(1, *(len(row) for row in joints))
     padded = np.zeros((len(joints), people, *joints[0].shape[1:]), np.float32)
     padded[..., 2] = -1
     for row, present in zip(padded, joints, strict=True):

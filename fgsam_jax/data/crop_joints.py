@@ -1,0 +1,101 @@
+"""Joints given for the crops of a re-identification set.
+
+Two sources are read: COCO's keypoint format, and the files of layumi/market1501_body_point (14
+joints found by machine in every crop of Market-1501, MATLAB v7.3). Joints that a source does not
+know have state -1 and take no part in the loss.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fgsam_jax.data.coco import convert_joints, read_annotations
+from fgsam_jax.data.skeleton import JOINTS
+from fgsam_jax.errors import InputError
+
+# Our joints in the order of the file's rows 1 to 13; its row 0, the top of the head, is none of
+# ours, and it knows no face.
+_FOURTEEN = (
+    "neck",
+    "right_shoulder", "right_elbow", "right_wrist",
+    "left_shoulder", "left_elbow", "left_wrist",
+    "right_hip", "right_knee", "right_ankle",
+    "left_hip", "left_knee", "left_ankle",
+)  # fmt: skip
+
+
+def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, list[np.ndarray]]:
+    """The people in every crop: by split, for each of its files float32 [people, 18, 3].
+
+    Args:
+      path: a .json in COCO's keypoint format or a folder of such, its images found by file name;
+        or the folder of the files market1501_14point_{train,query,gallery}.mat.
+      names: the files of each split in their order. A file that a json does not name has nobody.
+
+    Returns:
+      (x, y, state) in pixels from 0, in the order of `skeleton.JOINTS`; state 2 visible, 1
+      labelled but hidden, 0 not labelled, -1 not known to the source.
+
+    Raises:
+      InputError: the files are none of these, or are of another set of images.
+    """
+    if path.is_dir() and (path / _mat_name("train")).is_file():
+        return {
+            split: _fourteen(path / _mat_name(split), len(files)) for split, files in names.items()
+        }
+    jsons = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not jsons or any(file.suffix != ".json" for file in jsons):
+        raise InputError(
+            f"{path} holds no joints: expected a .json in COCO's keypoint format, a folder of "
+            f"such, or the folder of {_mat_name('train')}, ..query.mat and ..gallery.mat."
+        )
+    people: dict[str, list[np.ndarray]] = {}
+    for file in jsons:
+        images, persons, keypoints = read_annotations(file)
+        for image, entries in persons.items():
+            shown = [entry for entry in entries if entry["num_keypoints"]]
+            seen = [convert_joints(entry["keypoints"], keypoints) for entry in shown]
+            people.setdefault(Path(images[image]).name, []).extend(seen)
+    if not any(name in people for files in names.values() for name in files):
+        raise InputError(
+            f"{path} names none of the images: its first is {next(iter(people), 'missing')}. Use "
+            f"the joints of this data set."
+        )
+    nobody = np.zeros((0, len(JOINTS), 3), np.float32)
+    return {
+        split: [np.stack(people[name]) if people.get(name) else nobody for name in files]
+        for split, files in names.items()
+    }
+
+
+def _mat_name(split: str) -> str:
+    return f"market1501_14point_{split}.mat"
+
+
+def _fourteen(path: Path, images: int) -> list[np.ndarray]:
+    """The joints of one file, rows in file-name order; it counts pixels from 1."""
+    try:
+        import h5py
+    except ImportError:
+        raise InputError(f'{path} needs h5py to be read: pip install -e ".[joints]"') from None
+    try:
+        with h5py.File(path) as file:
+            points = np.asarray(file["pp"], np.float32)
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as joints ({error}).") from None
+    columns = 2 * (1 + len(_FOURTEEN))
+    if points.ndim == 2 and points.shape[0] == columns:
+        points = points.T  # MATLAB's columns are HDF5's rows
+    if points.shape != (images, columns):
+        raise InputError(
+            f"{path} has joints of the shape {points.shape}, the set has {images} images there: "
+            f"use the joints of this data set, and the whole of it."
+        )
+    joints = np.zeros((images, 1, len(JOINTS), 3), np.float32)
+    joints[..., 2] = -1
+    for column, joint in enumerate(_FOURTEEN, 1):
+        row = joints[:, 0, JOINTS.index(joint)]
+        row[:, 0], row[:, 1] = points[:, column] - 1, points[:, len(_FOURTEEN) + 1 + column] - 1
+        row[:, 2] = 2
+    return list(joints)

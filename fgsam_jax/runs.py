@@ -1,0 +1,82 @@
+"""A run of a configuration from its data to its tables, or several runs with other seeds."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from fgsam_jax import report
+from fgsam_jax.config import Config, expand
+from fgsam_jax.errors import InputError
+from fgsam_jax.evaluate import reference_rows, restored_results
+from fgsam_jax.gallery import draw
+from fgsam_jax.log import say, write_atomically
+from fgsam_jax.sets import Sets
+from fgsam_jax.train import about_phase, train
+
+
+def run_all(config: Config, workdir: Path, *, training: bool) -> None:
+    """Train or evaluate `config.repeats` times; several runs end in a table of their spread.
+
+    Run number i has the seeds raised by i and the folder `workdir/seed<seed>`; a single run has
+    workdir itself.
+
+    Raises:
+      InputError: something given cannot be used; the message says what.
+    """
+    if config.repeats == 1:
+        run(expand(config, workdir), workdir, training=training)
+        return
+    runs = []
+    for number in range(config.repeats):
+        seed = config.seed + number
+        data = dataclasses.replace(config.data, split_seed=config.data.split_seed + number)
+        one = dataclasses.replace(config, seed=seed, data=data, repeats=1)
+        folder = workdir / f"seed{seed}"
+        say(f"\nrun {number + 1} of {config.repeats}, in {folder}")
+        rows = run(expand(one, folder), folder, training=training)
+        if rows:
+            runs.append(rows)
+    if runs:
+        say(f"\nMean and standard deviation of {len(runs)} runs:\n{report.spread_table(runs)}")
+        path = workdir / ("table.json" if training else "evaluation.json")
+        write_atomically(path, json.dumps({"config": dataclasses.asdict(config), "runs": runs}))
+        say(f"\nwrote {path}")
+
+
+def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
+    """One run: its rows of results, those of the references first. It prints and writes them."""
+    if not training and not (workdir / "checkpoints").is_dir():
+        raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
+    if config.synthetic.folder:
+        _render(config)
+    sets = Sets(config)
+    results = (train if training else restored_results)(config, workdir, sets)
+    rows = [result for result in results if "evaluation" in result]
+    if not rows:
+        return rows  # a run of the pose phase alone
+    if config.references:
+        last = [phase for phase in config.phases if phase.model != "pose"][-1]
+        rows = reference_rows(about_phase(config, last, sets), sets) + rows
+    say("\n" + report.tables(rows))
+    path = workdir / ("table.json" if training else "evaluation.json")
+    path.write_text(json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1))
+    written = [path, *(draw(workdir, sets) if training and config.log.pictures else [])]
+    say("\nwrote " + ", ".join(map(str, written)))
+    return rows
+
+
+def _render(config: Config) -> None:
+    """Write the synthetic set of the configuration, once."""
+    from tqdm import tqdm
+
+    from fgsam_jax.data.synthetic import render
+
+    arguments = dataclasses.asdict(config.synthetic)
+    folder = arguments.pop("folder")
+    with tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        render(folder, progress=show, **arguments)
