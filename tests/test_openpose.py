@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from test_coco import STANDING, person, write_coco
 
-from fgsam_jax.data import builders
+from fgsam_jax.data import builders, load_table
 from fgsam_jax.data.openpose import crop, crop_matrix, main_people
 from fgsam_jax.data.records import open_builder
 from fgsam_jax.data.stream import nearest_people
@@ -229,6 +229,19 @@ def test_a_view_draws_its_main_person_and_takes_the_first_one_for_validation(tmp
         np.testing.assert_array_equal(found["joints"], moved(boxes[main], random))
         taken.add(main)
     assert taken == {0, 1}
+
+
+def test_a_table_holds_the_views_for_validation(tmp_path):
+    people = [person(n, [80, 40, 40, 130 + 10 * n], FIVE, image=n) for n in (1, 2)]
+    source = write_coco(tmp_path / "coco", people, images=2)
+    builder, examples = records(source, tmp_path / "records", "val")
+    table = load_table(builder, "val", 64, 48)
+
+    for row, example in enumerate(examples):
+        seen = builder.view(example, 64, 48)
+        np.testing.assert_array_equal(table.images[row], seen["image"])
+        np.testing.assert_array_equal(table.joints[row], seen["joints"])
+        np.testing.assert_array_equal(table.mask[row], seen["mask"])
 
 
 def test_the_real_images_give_crops_with_a_labelled_joint(tmp_path):

@@ -232,6 +232,17 @@ def test_a_flip_swaps_left_and_right_and_keeps_the_state():
     assert flipped[0, 0, JOINTS.index("left_wrist"), 2] == 0
 
 
+def test_the_mirror_image_of_every_limb_is_a_limb():
+    mirrored = [tuple(MIRRORED_JOINT[list(limb)]) for limb in LIMBS]
+
+    assert sorted(mirrored) == sorted(LIMBS)
+    assert (MIRRORED_JOINT[MIRRORED_JOINT] == np.arange(18)).all()
+    for joint, name in enumerate(JOINTS):
+        swapped = {"left": "right", "right": "left"}.get(name.partition("_")[0])
+        expected = name if swapped is None else f"{swapped}_{name.partition('_')[2]}"
+        assert JOINTS[MIRRORED_JOINT[joint]] == expected
+
+
 def test_the_heat_of_a_flip_is_the_flip_of_the_heat():
     joints = random_joints()
     heat, _, _, _ = pose_targets(joints, 64, 48)

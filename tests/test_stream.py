@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 from test_coco import STANDING, person, write_coco
+from trees import write_market
 
 from fgsam_jax.data import builders, load_table
 from fgsam_jax.data.records import open_builder
@@ -189,3 +190,18 @@ def test_what_cannot_be_streamed_is_an_error(opened, arguments, message):
         Stream(
             opened["coco_openpose"], *arguments, seed=0, processes=2 if "shared" in message else 1
         )
+
+
+def test_a_set_without_joints_is_an_error(tmp_path):
+    builder = open_builder(
+        builders()["market1501"], write_market(tmp_path / "market"), tmp_path / "records"
+    )
+
+    with pytest.raises(InputError, match=r"needs images with joints, Market-1501 has none"):
+        Stream(builder, "train", 64, 32, 1, seed=0)
+
+
+def test_an_image_of_nobody_is_padded():
+    nobody = np.zeros((0, 18, 3), np.float32)
+
+    assert (nearest_people(nobody, 64, 64)[..., 2] == -1).all()
