@@ -25,7 +25,9 @@ from fgsam_jax.data.view import resized
 from fgsam_jax.errors import InputError
 
 # What a user can mend when a folder cannot be written.
-FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+FULL_OR_FORBIDDEN = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -155,11 +157,12 @@ def open_builder(
                         builder.download_and_prepare(file_format="array_record")
         except (OSError, RuntimeError) as error:
             # ArrayRecord's writer tells of a full disk in the words of its own errors alone.
-            full = isinstance(error, OSError) and error.errno in FULL_OR_FORBIDDEN
-            if full or "No space left" in str(error):
+            full = "No space left" in str(error)
+            if full or (isinstance(error, OSError) and error.errno in FULL_OR_FORBIDDEN):
                 raise InputError(
                     f"The records of {builder_class.TITLE} could not be written to {records}: "
-                    f"{error}. Free some space or name another folder."
+                    f"{'no space is left on the disk' if full else error}. Free some space or name "
+                    f"another folder."
                 ) from error
             raise
         return builder
