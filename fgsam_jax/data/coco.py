@@ -19,8 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from fgsam_jax.data.records import check_layout, read_image
-from fgsam_jax.data.shards import ShardedBuilder
+from fgsam_jax.data.records import LocalBuilder, check_layout, read_image
 from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 
@@ -44,7 +43,7 @@ _IMAGES_OF_A_SHARD = 1000
 Person = dict[str, Any]
 
 
-class CocoBuilder(ShardedBuilder):
+class CocoBuilder(LocalBuilder):
     """What the builders over COCO's folders share; splits train and val.
 
     A subclass gives `chosen` and `examples`, and says in `WANTED` whom it needs.

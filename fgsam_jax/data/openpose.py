@@ -45,6 +45,7 @@ class CocoOpenPose(CocoBuilder):
     VERSION = tfds.core.Version("1.0.0")
     name = "coco_openpose"
     TITLE = "COCO person keypoints in whole images"
+    VIEWS_DIFFER = True
     WANTED = f"{MIN_JOINTS} labelled joints and an area of {MIN_AREA} pixels"
 
     def features(self) -> dict[str, Any]:
