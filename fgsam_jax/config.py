@@ -62,10 +62,10 @@ class Synthetic:
 class Model:
     """Sizes of the networks; the defaults are the published ones."""
 
-    depth: int = 50  # [P]
-    width: int = 64
+    backbone: str = "resnet50"  # [P]; see VARIANTS of models/resnet.py and models/osnet.py
+    width: int = 64  # channels of a ResNet's first stage
     stem: str = "imagenet"
-    last_stride: int = 2  # [D] the plain ResNet; 1 doubles the grid of the fusion
+    last_stride: int = 2  # [D] the plain ResNet; 1 doubles the grid of the fusion, as OSNet has it
     pose_width: float = 1.0
     pose_kernel: int = 7
     parse: bool = True  # channel parse blocks; False is Table V's "without CPB"
