@@ -60,6 +60,17 @@ class CocoKeypoints(LocalBuilder):
             found += sorted((source / folder).glob("*.jpg"))
         return found
 
+    def images(self) -> dict[str, list[Path]]:
+        """The images with a person who gives a crop."""
+        found = {}
+        for split, folder in SPLITS.items():
+            names, people, _ = read_annotations(
+                _annotation_file(self.builder_config.source, folder)
+            )
+            shown = [number for number in sorted(people) if any(map(worth_a_crop, people[number]))]
+            found[split] = [self.builder_config.source / folder / names[n] for n in shown]
+        return found
+
     def features(self) -> dict[str, Any]:
         """Crop, name, joints and mask."""
         return {

@@ -55,6 +55,10 @@ class CropsBuilder(LocalBuilder):
         """The crops of every split, in the order of their rows. Reads no image."""
         raise NotImplementedError
 
+    def images(self) -> dict[str, list[Path]]:
+        """The crops' files."""
+        return {split: [crop.path for crop in crops] for split, crops in self.crops().items()}
+
     def features(self) -> dict[str, Any]:
         """Image bytes, name, identity, camera, attributes and perhaps joints."""
         features = {

@@ -75,6 +75,10 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder):
         """The features of one example."""
         raise NotImplementedError
 
+    def images(self) -> dict[str, list[Path]]:
+        """The image files that the records of each split are made from, missing ones too."""
+        raise NotImplementedError
+
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that an example may be labelled with."""
         return ()
@@ -111,8 +115,13 @@ def open_builder(
     records: str | Path,
     attributes: str | Path | None = None,
     joints: str | Path | None = None,
+    *,
+    write: bool = True,
 ) -> LocalBuilder:
     """The builder of a source folder, its records written if they are not there yet.
+
+    With `write=False` nothing is read or written but names and annotations: such a builder tells
+    what the records would be made from.
 
     Records live in `<records>/<set>/<fingerprint>/<version>`: another or a changed source never
     reuses them. An interrupted build leaves nothing under that name, and what it did leave goes
@@ -142,7 +151,7 @@ def open_builder(
 
     with _quiet():
         builder = make()
-        if builder.is_prepared():
+        if not write or builder.is_prepared():
             return builder
         home = Path(builder.data_dir).parent
         try:
