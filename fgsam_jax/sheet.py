@@ -64,6 +64,6 @@ def _caption(table: Table, row: int, title: str) -> str:
     return "\n".join(lines)
 
 
-def _broken(name: str, width: int = 22) -> str:
+def _broken(name: str, width: int = 24) -> str:
     """A long name on several lines, so that its column stays narrow."""
     return "\n".join(name[start : start + width] for start in range(0, len(name), width))

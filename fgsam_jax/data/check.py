@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from fgsam_jax.data.crops import Crop
 from fgsam_jax.data.protocol import SPLITS, WHOLE, draw_splits
@@ -30,7 +31,7 @@ from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 
 # Joints of a cut-off person may lie outside of the crop, those of another image mostly do.
-MOSTLY, RARELY = 0.5, 0.01
+MOSTLY, RARELY = 0.5, 0.05
 # A person whose joints span less of the crop's height than this has them in other units.
 _SPOT = 0.03
 # Fewer people who face the camera say nothing about the sides.
@@ -73,10 +74,12 @@ def inspect(path: Path) -> File:
     """Read and decode one image file; it never raises for what a file holds."""
     try:
         encoded, image = read_image(path)
-    except InputError as error:
-        return File(fault=str(error.__cause__).replace("\n", " "))
-    except OSError as error:
-        return File(fault=error.strerror or str(error))
+    except (InputError, OSError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UnidentifiedImageError):
+            return File(fault="not an image of a known format")  # Pillow names its buffer
+        reason = getattr(cause, "strerror", None) or str(cause)
+        return File(fault=" ".join(reason.split()))
     return File(hashlib.blake2b(encoded, digest_size=16).digest(), (image.height, image.width))
 
 
@@ -130,7 +133,9 @@ def check_crops(splits: Splits, files: Mapping[Path, File]) -> list[Problem]:
 def unusable_images(files: Mapping[Path, File]) -> list[Problem]:
     """Files that are missing or do not decode."""
     cases = tuple(f"{path}: {file.fault}" for path, file in files.items() if file.fault)
-    text = f"{len(cases):,} of {len(files):,} image files cannot be used: unpack the set again"
+    text = (
+        f"image files that cannot be used: {len(cases):,} of {len(files):,}; unpack the set again"
+    )
     return [Problem(text, cases, fatal=True)] if cases else []
 
 
@@ -141,7 +146,7 @@ def shared_identities(splits: Splits) -> list[Problem]:
     for split in ("query", "gallery"):
         shared = sorted(train & _people(splits[split]))
         if shared:
-            text = f"{len(shared):,} identities of train are also in {split}"
+            text = f"identities of train that are also in {split}: {len(shared):,}"
             found.append(Problem(text, tuple(f"identity {person}" for person in shared), True))
     return found
 
@@ -165,14 +170,14 @@ def repeated_images(splits: Splits, files: Mapping[Path, File]) -> list[Problem]
     both = cases({"query", "gallery"} <= set(place) for place in places)
     problems = []
     if leaks:
-        text = f"LEAK: {len(leaks):,} images of train are also in query or gallery, the same bytes"
+        text = f"LEAK: images of train that are also in query or gallery: {len(leaks):,}"
         problems.append(Problem(text, leaks, fatal=True))
     if both:
-        problems.append(Problem(f"{len(both):,} query images are also gallery images", both))
+        problems.append(Problem(f"query images that are also gallery images: {len(both):,}", both))
     for split in splits:
         within = cases(place.count(split) > 1 for place in places)
         if within:
-            text = f"{len(within):,} images are more than once in {split}, the same bytes"
+            text = f"images that are more than once in {split}, the same bytes: {len(within):,}"
             problems.append(Problem(text, within))
     return problems
 
@@ -187,7 +192,7 @@ def unmatched_queries(query: Sequence[Crop], gallery: Sequence[Crop]) -> list[Pr
     if not matches.any():
         return [Problem(f"no query has a match {where}: nothing can be measured", fatal=True)]
     cases = tuple(crop.name for crop, match in zip(query, matches, strict=True) if not match)
-    text = f"{len(cases):,} of {len(query):,} queries have no match {where}: they are left out"
+    text = f"queries without a match {where}: {len(cases):,} of {len(query):,}; they are left out"
     return [Problem(text, cases)]
 
 
@@ -216,9 +221,11 @@ def doubtful_cameras(splits: Splits) -> list[Problem]:
     for names in (("train",), ("query", "gallery")):
         known = np.concatenate([cameras(splits[name]) for name in names]) > 0
         if known.any() and not known.all():
-            text = f"{(~known).sum():,} of {len(known):,} images of {' and '.join(names)} have "
-            fatal = "query" in names
-            found.append(Problem(text + "no camera: give every image one, or none", fatal=fatal))
+            lacking = f"{(~known).sum():,} of {len(known):,}"
+            text = (
+                f"images of {' and '.join(names)} without a camera: {lacking}; give all one or none"
+            )
+            found.append(Problem(text, fatal="query" in names))
     only = np.unique(cameras([crop for crop in splits["gallery"] if crop.identity > 0]))
     if len(only) == 1 and only[0]:
         found.append(Problem(f"the gallery shows people by camera {only[0]} only"))

@@ -1,5 +1,6 @@
 """What the re-identification sets share: crops of people, each with an identity and a camera."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -123,8 +124,9 @@ def parse_name(path: Path) -> tuple[int, int]:
 
 def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """The images of a folder, sorted; Thumbs.db and hidden files are no part of a set."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    )
+    # Sorting the 36,036 paths of Market-1501 took a third of the time to open it; names are quick.
+    return [
+        folder / name
+        for name in sorted(os.listdir(folder))
+        if name.lower().endswith(suffixes) and not name.startswith(".")
+    ]

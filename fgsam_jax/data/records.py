@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -188,13 +189,14 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
     `beside` it, files or folders of files, count by their content.
     """
     digest = hashlib.sha256()
+    inside = os.path.join(source, "")
     for path in files:
         stat = path.stat()
-        place = path.relative_to(source) if path.is_relative_to(source) else path
+        place = str(path).removeprefix(inside)
         digest.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     for given in beside:
-        inside = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
-        for path in inside:
+        several = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
+        for path in several:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.data.attributes import PART_OF, Attribute
 from fgsam_jax.data.check import Splits, cameras, has_match, identities
 from fgsam_jax.data.crops import Crop
 from fgsam_jax.errors import InputError
@@ -58,25 +58,26 @@ def write_csv(
 ) -> None:
     """The crops as the set `folder` reads them.
 
-    Columns: path (absolute), identity (-1 junk, 0 distractor), camera if any is known, split, and
-    one for each attribute with the names of classes, empty where not labelled.
+    Columns: path (absolute), identity (-1 junk, 0 distractor), camera if all are known, split, and
+    one for each attribute with the names of classes, empty where not labelled. An attribute of
+    which only one class is left teaches nothing and has no column.
 
     Raises:
       InputError: the file cannot be written.
     """
-    known = any(cameras(crops).any() for crops in splits.values())
-    kinds = [a for a in attributes if any(c.attributes for c in itertools.chain(*splits.values()))]
-    columns = ["path", "identity", *(["camera"] if known else []), "split"]
+    crops = list(itertools.chain(*splits.values()))
+    known = bool((cameras(crops) > 0).all())
+    kinds = [kind for kind in attributes if len({_class(kind, crop) for crop in crops} - {""}) > 1]
+    columns = ["path", "identity", *(["camera"] if known else []), "split", *map(_column, kinds)]
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow([*columns, *(kind.name for kind in kinds)])
-            for split, crops in splits.items():
-                for crop in crops:
+            writer.writerow(columns)
+            for split, some in splits.items():
+                for crop in some:
                     camera = [crop.camera] if known else []
-                    labels = [_class(kind, crop.attributes.get(kind.name, -1)) for kind in kinds]
-                    place = crop.path.resolve()
-                    writer.writerow([place, crop.identity, *camera, split, *labels])
+                    labels = [_class(kind, crop) for kind in kinds]
+                    writer.writerow([crop.path.resolve(), crop.identity, *camera, split, *labels])
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -91,5 +92,11 @@ def _draw(random: np.random.Generator, values: np.ndarray, number: int) -> np.nd
     return random.permutation(values)[:number]
 
 
-def _class(kind: Attribute, value: int) -> str:
+def _column(kind: Attribute) -> str:
+    """The name of an attribute's column; a part that its name does not tell stands before it."""
+    return kind.name if PART_OF.get(kind.name) == kind.part else f"{kind.part}.{kind.name}"
+
+
+def _class(kind: Attribute, crop: Crop) -> str:
+    value = crop.attributes.get(kind.name, -1)
     return kind.classes[value] if value >= 0 else ""
