@@ -76,14 +76,16 @@ class Preparation:
     def _pose(self) -> None:
         config, data = self._config, self._config.pose_data
         builder = _open(config, data, {"joints": data.joints}, write=False)
+        if "joints" not in builder.info.features:
+            raise InputError(f"{builder.TITLE} has no joints: give config.pose_data.joints")
         images = builder.images()
         if not self._inspect(path for split in images.values() for path in split):
             return
         _timed("records", lambda: _open(config, data, {"joints": data.joints}, write=True))
         tables = self._load("pose", data.split, "val")
         for split, table in zip((data.split, "val"), tables, strict=True):
-            if table.joints is None or table.mask is None:
-                raise InputError(f"{builder.TITLE} has no joints: give config.pose_data.joints")
+            assert table.joints is not None
+            assert table.mask is not None
             say(describe.joint_text(table.joints, table.mask, split))
             height, width = config.data.height, config.data.width
             self.problems += check.check_joints(table.joints, height, width, split)

@@ -33,11 +33,14 @@ def people_sheet(train: Table, query: Table, gallery: Table) -> Image.Image:
 
 
 def pose_sheet(table: Table, crops: int = 2 * _COLUMNS) -> Image.Image:
-    """Crops with their joints, limbs and mask drawn on, and what the colours mean."""
+    """Crops with their joints, limbs and mask drawn on, and what the colours mean.
+
+    Crops without a labelled joint are shown only if there are no others.
+    """
     if table.joints is None or table.mask is None:
         raise InputError("a sheet of poses was asked for a set without joints")
     known = np.flatnonzero((table.joints[..., 2] > 0).any((1, 2)))
-    rows = _spaced(known, crops)
+    rows = _spaced(known if len(known) else np.arange(len(table)), crops)
     tiles = [
         pictures.labelled_pose(np.asarray(table.images[row]), table.joints[row], table.mask[row])
         for row in rows

@@ -23,7 +23,7 @@ from fgsam_jax.data.market1501 import Market1501
 from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 from fgsam_jax.prepare import Preparation, open_people
-from fgsam_jax.runs import render_set
+from fgsam_jax.runs import each_run, render_set
 
 ROOT = Path(__file__).parents[1]
 BASE = Phase("base", "Base", "baseline", batch=2)
@@ -340,3 +340,26 @@ def test_a_sheet_of_poses_has_the_labelled_crops_and_a_key():
     assert (drawn == 0).all(axis=-1).sum() < 1000
     for colour in pictures._SIDES.values():
         assert (drawn == colour).all(axis=-1).any()
+
+
+def test_each_of_several_runs_has_seeds_and_a_folder_of_its_own(tmp_path):
+    data = Data(source="{workdir}/set", split_seed=5)
+    config = Config(seed=3, data=data, phases=(BASE,))
+
+    ((one, folder),) = each_run(config, tmp_path)
+    assert (one.seed, one.data.split_seed, folder) == (3, 5, tmp_path)
+    runs = each_run(dataclasses.replace(config, repeats=2), tmp_path)
+    assert [(c.seed, c.data.split_seed, f.name) for c, f in runs] == [
+        (3, 5, "seed3"),
+        (4, 6, "seed4"),
+    ]
+    assert runs[1][0].data.source == str(tmp_path / "seed4" / "set")
+
+
+def test_a_set_without_any_known_joint_is_still_shown():
+    joints = labelled("nose", 1, 1, -1)[:, None]
+    table = Table(
+        GREY[None], np.array(["a"]), np.zeros(1, int), np.zeros(1, int), {},
+        joints=joints, mask=np.ones((1, 8, 4)),
+    )  # fmt: skip
+    assert (pixels(sheet.pose_sheet(table)) == 128).all(axis=-1).sum() == 256 * 128
