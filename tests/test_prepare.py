@@ -362,4 +362,4 @@ def test_a_set_without_any_known_joint_is_still_shown():
         GREY[None], np.array(["a"]), np.zeros(1, int), np.zeros(1, int), {},
         joints=joints, mask=np.ones((1, 8, 4)),
     )  # fmt: skip
-    assert (pixels(sheet.pose_sheet(table)) == 128).all(axis=-1).sum() == 256 * 128
+    assert (pixels(sheet.pose_sheet(table)) == 128).all(axis=-1).sum() >= 256 * 128
