@@ -66,7 +66,7 @@ class Sets:
         return self._open(data.name, data.source, joints=data.joints)
 
     def _open(self, name: str, source: str, **beside: str) -> "LocalBuilder":
-        given = {kind: Path(path).expanduser() for kind, path in beside.items() if path}
+        given: dict[str, Any] = {k: Path(path).expanduser() for k, path in beside.items() if path}
         records = Path(self._data.records).expanduser()
         return open_set(name, Path(source).expanduser(), records, **given)
 
