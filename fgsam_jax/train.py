@@ -14,9 +14,11 @@ import optax
 from fgsam_jax import build, objective, start
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase, to_dict
+from fgsam_jax.data.skeleton import PARTS
 from fgsam_jax.errors import InputError
-from fgsam_jax.evaluate import evaluate_phase
+from fgsam_jax.evaluate import check_matches, evaluate_phase
 from fgsam_jax.log import PhaseLog, say, write_atomically
+from fgsam_jax.models.fgsam import PLENARY
 from fgsam_jax.sets import Batches, Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
 
@@ -189,9 +191,26 @@ def _rehearse(config: Config, sets: Sets) -> None:
         Batches(phase, table, seed=0, devices=devices)
         model = about_phase(config, phase, sets).model()
         build.variable_shapes(model, config.data.height, config.data.width)
-        tables = [sets.pose("val")] if pose else [sets.table("query"), sets.table("gallery")]
-        if not all(map(len, tables)):
+        if not pose:
+            _check_branches(phase, sets)
+        elif not len(sets.pose("val")):
             raise InputError(f"{phase.name}: there is nothing to evaluate on, a split is empty")
+    if any(phase.model != "pose" for phase in config.phases):
+        check_matches(sets.table("query"), sets.table("gallery"))
+
+
+def _check_branches(phase: Phase, sets: Sets) -> None:
+    """Refuse a part branch that no loss would train: it would be noise in the descriptor."""
+    if phase.model != "fgsam" or phase.triplet != "none":
+        return
+    taught = {attribute.part for attribute in sets.attributes}
+    idle = [part for part in PARTS if part != PLENARY and part not in taught]
+    if idle:
+        raise InputError(
+            f"{phase.name}: nothing teaches the branches {', '.join(idle)}, as no training image "
+            f"has an attribute there and the phase's triplet loss is none: set its triplet to "
+            f"focal and images_per_identity to 2 or more, or label such attributes"
+        )
 
 
 def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:

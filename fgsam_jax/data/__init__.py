@@ -17,6 +17,7 @@ def builders() -> dict[str, type["LocalBuilder"]]:
     # TFDS takes most of a second to import, which `import fgsam_jax` should not cost.
     from fgsam_jax.data.coco import CocoKeypoints
     from fgsam_jax.data.dukemtmc import DukeMTMC
+    from fgsam_jax.data.folder import Folder
     from fgsam_jax.data.market1501 import Market1501
     from fgsam_jax.data.peta import Peta
 
@@ -25,6 +26,7 @@ def builders() -> dict[str, type["LocalBuilder"]]:
         "dukemtmc": DukeMTMC,
         "peta": Peta,
         "coco_keypoints": CocoKeypoints,
+        "folder": Folder,
     }
 
 
