@@ -116,8 +116,8 @@ def parse_name(path: Path) -> tuple[int, int]:
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise InputError(
-            f"{str(path)!r} is not named like an image of Market-1501: expected identity_cCAMERA..., "
-            f"for example 0002_c1s1_000451_03.jpg. Rename or remove it."
+            f"{str(path)!r} is not named like an image of Market-1501: expected "
+            f"identity_cCAMERA..., for example 0002_c1s1_000451_03.jpg. Rename or remove it."
         )
     return int(match[1]), int(match[2])
 

@@ -106,13 +106,14 @@ def _paths(file: Path, lines: list[int], values: list[str]) -> list[tuple[str, P
     """Name and file of every image."""
     seen: dict[str, int] = {}
     found = []
+    folder = os.path.abspath(file.parent)
     for line, value in zip(lines, values, strict=True):
-        path = os.path.join(file.parent, value)
+        path = os.path.join(folder, value)
         if not value.lower().endswith(SUFFIXES):
             raise _wrong(file, line, f"{value!r} is no image: expected {', '.join(SUFFIXES)}")
         if not os.path.isfile(path):
             raise _wrong(file, line, f"there is no image {path!r}")
-        first = seen.setdefault(os.path.abspath(path), line)
+        first = seen.setdefault(os.path.normpath(path), line)
         if first != line:
             raise _wrong(file, line, f"{value!r} stands in line {first} too; list an image once")
         found.append((os.path.normpath(value), Path(path)))

@@ -74,9 +74,7 @@ def read_set(source: Path) -> tuple[Splits, tuple[Attribute, ...]]:
       InputError: the source is none of the three kinds; the message says what was found.
     """
     if not source.exists():
-        raise InputError(
-            f"There is no {source}: pass --config.data.source=... with {_KINDS}."
-        )
+        raise InputError(f"There is no {source}: pass --config.data.source=... with {_KINDS}.")
     if not source.is_dir() and source.suffix.lower() != ".csv":
         raise InputError(f"{source} is neither a folder nor a .csv: expected {_KINDS}.")
     try:
@@ -103,7 +101,9 @@ def _read_folder(source: Path) -> Splits:
             f"{source} mixes two kinds: {', '.join(sorted(flat))} holds images, "
             f"{', '.join(sorted(set(found) - flat))} a folder for each person. Use one kind."
         )
-    return {split: [_market(path, source) for path in people[""]] for split, people in found.items()}
+    return {
+        split: [_market(path, source) for path in people[""]] for split, people in found.items()
+    }
 
 
 def _split_folders(source: Path) -> dict[str, Path]:

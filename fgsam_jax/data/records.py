@@ -188,7 +188,9 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
             stat = path.stat()
             digest.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         except (OSError, UnicodeEncodeError) as error:
-            raise InputError(f"{str(path)!r} cannot be read ({error}): rename or replace it.") from None
+            raise InputError(
+                f"{str(path)!r} cannot be read ({error}): rename or replace it."
+            ) from None
     for given in beside:
         inside = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
         for path in inside:
