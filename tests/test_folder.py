@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -9,12 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from trees import GALLERY, QUERY, TRAIN, write_image, write_market
 
-from fgsam_jax.data import open_set, open_table
+from fgsam_jax.data import load_table, open_set, open_table
 from fgsam_jax.data.attributes import MARKET1501, PETA, Attribute
 from fgsam_jax.data.crops import parse_name
 from fgsam_jax.data.csv_file import read_csv
 from fgsam_jax.data.folder import read_set
 from fgsam_jax.data.peta import classes, read_labels
+from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 
 SPLITS = ("train", "query", "gallery")
@@ -284,6 +286,39 @@ def test_a_file_name_that_is_not_unicode_is_refused(tmp_path):
     write_image(tmp_path / "set" / "ben" / "M\udcfcller.jpg")
     with pytest.raises(InputError, match=r"M\\udcfcller\.jpg' cannot be read"):
         open_set("folder", tmp_path / "set", tmp_path)
+
+
+def write_joints(path, files):
+    """One person in every image, all joints at (1, 2) times the image's number."""
+    keypoints = [f"{i}" for i in range(5)] + list(JOINTS[2:14])
+    person = {"category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 0, "num_keypoints": 17}
+    content = {
+        "categories": [{"id": 1, "name": "person", "keypoints": keypoints}],
+        "images": [{"id": i, "file_name": file} for i, file in enumerate(files)],
+        "annotations": [
+            {**person, "id": i, "image_id": i, "segmentation": [], "keypoints": [i, 2 * i, 2] * 17}
+            for i in range(len(files))
+        ],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_joints_are_found_by_folder_and_name_and_never_given_to_another_image(tmp_path):
+    write_people(tmp_path / "set", ["anna", "ben"])
+    names = ["ben/1.jpg", "anna/1.jpg", "anna/0.jpg"]
+    joints = write_joints(tmp_path / "joints.json", names)
+    builder = open_set("folder", tmp_path / "set", tmp_path / "records", joints=joints)
+    found = load_table(builder, "whole", 128, 64)
+    assert found.names.tolist() == ["anna/0.jpg", "anna/1.jpg", "ben/0.jpg", "ben/1.jpg"]
+    elbow = found.joints[:, 0, JOINTS.index("left_elbow")]
+    assert elbow.tolist() == [[2, 4, 2], [1, 2, 2], [0, 0, -1], [0, 0, 2]]
+    write_joints(joints, ["1.jpg"])
+    with pytest.raises(InputError, match=r"for 1\.jpg, which may be anna/1\.jpg or ben/1\.jpg"):
+        open_set("folder", tmp_path / "set", tmp_path / "records", joints=joints)
+    write_joints(joints, ["2.jpg"])
+    with pytest.raises(InputError, match=r"names none of the images, such as 0\.jpg"):
+        open_set("folder", tmp_path / "set", tmp_path / "records", joints=joints)
 
 
 # Text that a cell can hold: spaces at its ends are no part of it.

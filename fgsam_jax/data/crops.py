@@ -80,7 +80,7 @@ class CropsBuilder(LocalBuilder):
         splits = self.crops()
         joints = None
         if self.builder_config.joints is not None:
-            names = {split: [Path(c.name).name for c in crops] for split, crops in splits.items()}
+            names = {split: [crop.name for crop in crops] for split, crops in splits.items()}
             joints = read_joints(self.builder_config.joints, names)
         return {
             split: self._generate_examples(split, crops, joints[split] if joints else None)
