@@ -27,7 +27,7 @@ def get_config() -> Config:
         pose_data=PoseData(source="{workdir}/synthetic/coco", sigma=5.0),
         synthetic=Synthetic(folder="{workdir}/synthetic"),
         model=Model(
-            depth=10,
+            backbone="resnet10",
             width=16,
             pose_width=0.125,
             pose_kernel=5,

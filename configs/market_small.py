@@ -24,7 +24,7 @@ def get_config() -> Config:
             sigma=6.0,
         ),
         model=Model(
-            depth=18,
+            backbone="resnet18",
             width=16,
             pose_width=0.125,
             pose_kernel=5,

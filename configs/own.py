@@ -27,7 +27,7 @@ def get_config(batch: str = "4") -> Config:
             junk=0,
         ),
         model=Model(
-            depth=10,
+            backbone="resnet10",
             width=16,
             pose_width=0.125,
             pose_kernel=5,

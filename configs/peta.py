@@ -57,7 +57,7 @@ def _small() -> Config:
             sigma=5.0,
         ),
         model=Model(
-            depth=10,
+            backbone="resnet10",
             width=16,
             pose_width=0.125,
             pose_kernel=5,

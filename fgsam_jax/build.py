@@ -14,9 +14,9 @@ from fgsam_jax import config as configs
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.errors import InputError
+from fgsam_jax.models import osnet, resnet
 from fgsam_jax.models.fgsam import FGSAM, Baseline, Fusion, Intermediate, PoseEstimator
 from fgsam_jax.models.pose import PoseResolveNet
-from fgsam_jax.models.resnet import ResNet
 
 _COLLECTIONS = ("params", "batch_stats", "constants")
 
@@ -87,9 +87,7 @@ def make_model(
       axis_name: of the devices over which batch statistics are taken.
     """
     dtype: Any = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[sizes.dtype]
-    backbone = functools.partial(
-        ResNet, sizes.depth, sizes.width, sizes.stem, sizes.last_stride, dtype, axis_name
-    )
+    backbone = functools.partial(make_backbone, sizes, dtype, axis_name)
     pose = functools.partial(
         PoseResolveNet, sizes.pose_width, sizes.pose_kernel, sizes.parse, sizes.gate, dtype
     )
@@ -108,6 +106,18 @@ def make_model(
     return FGSAM(
         backbone(), pose(), fusion, identities, attributes, part_size=sizes.part_size, **neck
     )
+
+
+def make_backbone(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
+    """Images to a feature map. A new backbone is one file in models/ and one line here."""
+    if sizes.backbone in osnet.VARIANTS:
+        return osnet.OSNet(sizes.backbone, dtype, axis_name)
+    if sizes.backbone in resnet.VARIANTS:
+        return resnet.ResNet(
+            sizes.backbone, sizes.width, sizes.stem, sizes.last_stride, dtype, axis_name
+        )
+    choices = ", ".join([*resnet.VARIANTS, *osnet.VARIANTS])
+    raise InputError(f"config.model.backbone is one of {choices}; got {sizes.backbone!r}")
 
 
 def variable_shapes(model: nn.Module, height: int, width: int) -> dict[str, Any]:

@@ -33,8 +33,11 @@ class PoseData:
     name: str = "coco_keypoints"  # [P]
     source: str = "data/coco"
     joints: str = ""  # for a re-identification set: a .json, or a folder of joint files
+    height: int = 0  # 0: as the images to re-identify; OpenPose's crops are 368x368
+    width: int = 0
     sigma: float = 7.0  # pixels; OpenPose's
     split: str = "train"
+    stream: bool = False  # decode while training instead of keeping a table; for large sets
 
 
 @dataclass
@@ -59,10 +62,10 @@ class Synthetic:
 class Model:
     """Sizes of the networks; the defaults are the published ones."""
 
-    depth: int = 50  # [P]
-    width: int = 64
+    backbone: str = "resnet50"  # [P]; see VARIANTS of models/resnet.py and models/osnet.py
+    width: int = 64  # channels of a ResNet's first stage
     stem: str = "imagenet"
-    last_stride: int = 2  # [D] the plain ResNet; 1 doubles the grid of the fusion
+    last_stride: int = 2  # [D] the plain ResNet; 1 doubles the grid of the fusion, as OSNet has it
     pose_width: float = 1.0
     pose_kernel: int = 7
     parse: bool = True  # channel parse blocks; False is Table V's "without CPB"
@@ -166,6 +169,11 @@ def check(config: Config) -> None:
     }.items():
         if value < 1:
             raise InputError(f"{where} must be 1 or more, got {value}")
+    for side in (config.pose_data.height, config.pose_data.width):
+        if side < 0 or side % 8:
+            raise InputError(
+                f"config.pose_data: height and width are 0 or divisible by 8, got {side}"
+            )
     _choose("config.model.dtype", config.model.dtype, ("float32", "bfloat16"))
     _choose("config.loss.mining", config.loss.mining, ("hard", "all"))
     for index, phase in enumerate(config.phases):

@@ -1,6 +1,7 @@
 """The splits that a configuration names, and the batches of a phase."""
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ class Sets:
 
     def _table(self, split: str) -> Table:
         """A split of the images to re-identify: "train", "query" or "gallery"."""
-        return self._load(self._builder, split)
+        data = self._data
+        return load_table(self._builder, split, data.height, data.width, seed=data.split_seed)
 
     def _pose_table(self, split: str) -> Table:
         """A split of the images with joints: "train" or "val".
@@ -34,9 +36,24 @@ class Sets:
         The joints of a re-identification set are judged on its queries, of other people.
         """
         splits = self._pose_builder.info.splits
-        return self._load(
-            self._pose_builder, "query" if split == "val" and "val" not in splits else split
+        split = "query" if split == "val" and "val" not in splits else split
+        return load_table(self._pose_builder, split, *self._pose_size)
+
+    def batches(self, phase: Phase, *, seed: int, devices: int) -> "Batches | StreamedBatches":
+        """The training batches of a phase, see `Batches` for what is refused."""
+        if phase.model != "pose":
+            return Batches(phase, self.table("train"), seed=seed, devices=devices)
+        pose = self._pose_data
+        if not (pose.stream or self._pose_builder.VIEWS_DIFFER):
+            return Batches(phase, self.pose(pose.split), seed=seed, devices=devices)
+        return StreamedBatches(
+            phase, self._pose_builder, pose.split, *self._pose_size, seed=seed, devices=devices
         )
+
+    @property
+    def _pose_size(self) -> tuple[int, int]:
+        pose, data = self._pose_data, self._data
+        return pose.height or data.height, pose.width or data.width
 
     @functools.cached_property
     def _builder(self) -> "LocalBuilder":
@@ -52,10 +69,6 @@ class Sets:
         given = {kind: Path(path).expanduser() for kind, path in beside.items() if path}
         records = Path(self._data.records).expanduser()
         return open_set(name, Path(source).expanduser(), records, **given)
-
-    def _load(self, builder: "LocalBuilder", split: str) -> Table:
-        data = self._data
-        return load_table(builder, split, data.height, data.width, seed=data.split_seed)
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
@@ -88,10 +101,7 @@ class Batches:
         Raises:
           InputError: the batch does not fit the devices, the images or the identities.
         """
-        if phase.batch % devices:
-            raise InputError(
-                f"{phase.name}: a batch of {phase.batch} cannot be spread over {devices} devices"
-            )
+        _check_devices(phase, devices)
         self._phase, self._seed, self._devices = phase, seed, devices
         self._columns: dict[str, Any] = {"image": table.images}
         self._rows = np.arange(len(table))
@@ -126,6 +136,53 @@ class Batches:
         else:
             order = shuffled_rows(len(self._rows), self._phase.batch, seed=self._seed, step=step)
             rows = self._rows[order]
-        return jax.tree.map(
-            lambda x: np.asarray(x[rows]).reshape(self._devices, -1, *x.shape[1:]), self._columns
+        return _spread({name: _take(x, rows) for name, x in self._columns.items()}, self._devices)
+
+    def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
+        """The batches number first, ..., last - 1."""
+        return (self(step) for step in range(first, last))
+
+
+class StreamedBatches:
+    """`Batches` of a set with joints that is decoded while the device works."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        builder: "LocalBuilder",
+        split: str,
+        height: int,
+        width: int,
+        *,
+        seed: int,
+        devices: int,
+    ):
+        """As `Batches` and `fgsam_jax.data.stream.Stream`."""
+        from fgsam_jax.data.stream import Stream
+
+        _check_devices(phase, devices)
+        self._stream = Stream(builder, split, height, width, phase.batch, seed=seed)
+        self._devices, self.per_epoch = devices, self._stream.per_epoch
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        """Batch number `step`, from 0; leaves [devices, batch / devices, ...]."""
+        return _spread(self._stream(step), self._devices)
+
+    def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
+        """The batches number first, ..., last - 1."""
+        return (_spread(batch, self._devices) for batch in self._stream.batches(first, last))
+
+
+def _check_devices(phase: Phase, devices: int) -> None:
+    if phase.batch % devices:
+        raise InputError(
+            f"{phase.name}: a batch of {phase.batch} cannot be spread over {devices} devices"
         )
+
+
+def _take(column: Any, rows: np.ndarray) -> Any:
+    return jax.tree.map(lambda x: np.asarray(x[rows]), column)
+
+
+def _spread(batch: dict[str, Any], devices: int) -> dict[str, Any]:
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)

@@ -19,7 +19,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import check_matches, evaluate_phase
 from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.models.fgsam import PLENARY
-from fgsam_jax.sets import Batches, Sets
+from fgsam_jax.sets import Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
 
 _RESULTS = "results.json"
@@ -67,9 +67,8 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     """Bring one phase to its last step; returns the seconds spent on it, in all runs together."""
     phase = config.phases[index]
     devices = jax.local_device_count()
-    table = sets.pose(config.pose_data.split) if phase.model == "pose" else sets.table("train")
     seed = 1000 * config.seed + index
-    batches = Batches(phase, table, seed=seed, devices=devices)
+    batches = sets.batches(phase, seed=seed, devices=devices)
     last = batches.per_epoch * phase.epochs
     about = about_phase(config, phase, sets)
     checkpoints = Checkpoints(
@@ -110,9 +109,10 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
         log.step(step, metrics, float(learning_rate(step - 1)), phase.batch)
 
     try:
-        for step in range(int(state.step), last):
+        first = int(state.step)
+        for step, batch in enumerate(batches.between(first, last), first):
             # The device works on the next step while the host reads this one's metrics.
-            after = step_function(state, batches(step), key)
+            after = step_function(state, batch, key)
             if running:
                 finish(step)
             state, running = after
@@ -187,8 +187,7 @@ def _rehearse(config: Config, workdir: Path, sets: Sets) -> None:
     devices = jax.local_device_count()
     for phase in config.phases:
         pose = phase.model == "pose"
-        table = sets.pose(config.pose_data.split) if pose else sets.table("train")
-        Batches(phase, table, seed=0, devices=devices)
+        sets.batches(phase, seed=0, devices=devices)
         about = about_phase(config, phase, sets)
         _check_same_set(about, workdir)
         build.variable_shapes(about.model(), config.data.height, config.data.width)

@@ -56,16 +56,18 @@ STANDING = {
 }
 
 
-def write_coco(root, annotations, names=COCO_JOINTS, size=(200, 240)):
-    """The published layout with one image of a smooth gradient in each folder."""
+def write_coco(root, annotations, names=COCO_JOINTS, size=(200, 240), images=1):
+    """The published layout with images of a smooth gradient, told apart by their blue."""
     (root / "annotations").mkdir(parents=True)
     across, down = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    pixels = np.stack([across, down, 0 * down], -1).astype(np.uint8)
+    files = {number: f"{number:012d}.jpg" for number in range(1, images + 1)}
     for split in ("train2017", "val2017"):
         (root / split).mkdir()
-        Image.fromarray(pixels).save(root / split / "000000000001.jpg", quality=100, subsampling=0)
+        for number, file in files.items():
+            pixels = np.stack([across, down, 0 * down + 20 * (number - 1)], -1).astype(np.uint8)
+            Image.fromarray(pixels).save(root / split / file, quality=100, subsampling=0)
         content = {
-            "images": [{"id": 1, "file_name": "000000000001.jpg"}],
+            "images": [{"id": number, "file_name": file} for number, file in files.items()],
             "annotations": annotations,
             "categories": [{"id": 1, "name": "person", "keypoints": list(names)}],
         }
@@ -142,6 +144,67 @@ def test_the_mask_leaves_out_unlabelled_people_and_every_crowd():
     expected[:, 29] = 0
     expected[10:20, 10:20] = 0
     np.testing.assert_array_equal(mask, expected)
+
+
+def crossings(x, y, corners):
+    """Whether the point lies inside a polygon: an odd number of edges lies to its right."""
+    inside = False
+    for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * (bx - ax):
+            inside = not inside
+    return inside
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_mask_of_polygons_is_that_of_a_point_by_point_rasteriser(seed):
+    rng = np.random.default_rng(seed)
+    # A star around its centre has no crossing edges; two of them may overlap.
+    polygons = []
+    for centre in rng.uniform(15, 35, (2, 2)):
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
+        reach = rng.uniform(6, 20, 9)
+        polygons.append(centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None])
+    flat = [polygon.ravel().tolist() for polygon in polygons]
+    mask = loss_mask([person(1, [0, 0, 50, 40], segmentation=flat)], 40, 50)
+
+    slow = np.array(
+        [
+            [any(crossings(x + 0.5, y + 0.5, p.tolist()) for p in polygons) for x in range(50)]
+            for y in range(40)
+        ]
+    )
+    # The library draws on a grid five times as fine, so pixels that an edge touches may differ.
+    rim = slow.copy()
+    for axis in (0, 1):
+        for shift in (-1, 1):
+            rim |= np.roll(slow, shift, axis)
+    core = ~slow
+    for axis in (0, 1):
+        for shift in (-1, 1):
+            core |= np.roll(~slow, shift, axis)
+    assert slow.any()
+    assert (mask[~core] == 0).all()
+    assert (mask[~rim] == 255).all()
+    assert ((mask == 0) != slow).mean() < 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_mask_of_a_crowd_is_its_runs_counted_down_the_columns(seed):
+    rng = np.random.default_rng(seed)
+    height, width = 23, 31
+    runs = rng.integers(1, 40, 100).tolist()
+    runs = runs[: int(np.searchsorted(np.cumsum(runs), height * width))]
+    runs.append(height * width - sum(runs))
+    crowd = {"size": [height, width], "counts": runs}
+    mask = loss_mask([person(1, [0, 0, 9, 9], segmentation=crowd, iscrowd=1)], height, width)
+
+    slow, place, covered = np.full((height, width), 255), 0, False
+    for run in runs:
+        for pixel in range(place, place + run):
+            if covered:
+                slow[pixel % height, pixel // height] = 0
+        place, covered = place + run, not covered
+    np.testing.assert_array_equal(mask, slow)
 
 
 def test_a_crop_shows_its_joints_where_the_image_had_them(tmp_path):

@@ -133,7 +133,7 @@ def test_a_phase_that_does_not_fit_is_refused(refused, config, tmp_path, changes
     assert message in refused(dataclasses.replace(config, phases=phases), tmp_path)
 
 
-@pytest.mark.parametrize("sizes", [{"depth": 51}, {"stem": "big"}, {"dtype": "float16"}])
+@pytest.mark.parametrize("sizes", [{"backbone": "resnet51"}, {"stem": "big"}, {"dtype": "float16"}])
 def test_a_model_that_cannot_be_built_is_refused(refused, config, tmp_path, sizes):
     model = dataclasses.replace(config.model, **sizes)
     (value,) = sizes.values()
@@ -168,10 +168,10 @@ def test_a_mistaken_flag_ends_in_a_clear_line(flags, message, tmp_path):
 def test_the_command_line_overrides_a_field(tmp_path):
     script = (
         "import sys; from fgsam_jax import main; from absl import app;"
-        "app.run(lambda _: print(main._CONFIG.value.model.depth, "
+        "app.run(lambda _: print(main._CONFIG.value.model.backbone, "
         "main._CONFIG.value.phases[1].epochs), flags_parser=main._parse)"
     )
-    flags = ["--config", DEMO, "--config.model.depth=18", "--config.phases[1].epochs=77"]
+    flags = ["--config", DEMO, "--config.model.backbone=resnet18", "--config.phases[1].epochs=77"]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, flags)],
         capture_output=True,
@@ -179,4 +179,4 @@ def test_the_command_line_overrides_a_field(tmp_path):
         cwd=tmp_path,
         env=os.environ,
     )
-    assert done.stdout.split() == ["18", "77"], done.stderr
+    assert done.stdout.split() == ["resnet18", "77"], done.stderr

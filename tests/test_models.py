@@ -12,6 +12,7 @@ from fgsam_jax.data.attributes import MARKET1501
 from fgsam_jax.data.skeleton import PARTS, part_channels
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.fgsam import descriptor, unit_length
+from fgsam_jax.models.osnet import OSNet
 from fgsam_jax.models.pose import ChannelParseBlock, PoseResolveNet, is_parse_block
 from fgsam_jax.models.resnet import ResNet
 
@@ -37,7 +38,29 @@ def output_shape(module, image=IMAGE):
     [(18, 11176512), (34, 21284672), (50, 23508032), (101, 42500160), (152, 58143808)],
 )
 def test_a_resnet_has_the_published_number_of_parameters(depth, count):
-    assert size(shapes(ResNet(depth))["params"]) == count
+    assert size(shapes(ResNet(f"resnet{depth}"))["params"]) == count
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("form", ["caffe", "ibn_a"])
+def test_the_other_forms_of_a_resnet_have_as_many_parameters(depth, form):
+    plain, other = ResNet(f"resnet{depth}"), ResNet(f"resnet{depth}_{form}")
+    assert size(shapes(plain)["params"]) == size(shapes(other)["params"])
+
+
+def test_an_osnet_has_the_published_number_of_parameters():
+    # torchreid publishes 2,193,616 with its dense layer (512 x 512 + 512) and the normalisation
+    # after it, and counts a block's gate once for each of the four streams that share it.
+    gates = sum(2 * (2 * c * (c // 16) + c // 16 + c) for c in (64, 96, 128))
+    assert size(shapes(OSNet())["params"]) == 2193616 - (512 * 512 + 512) - 2 * 512 - 3 * gates
+
+
+@pytest.mark.parametrize(
+    ("variant", "channels"),
+    [("osnet_x1_0", 512), ("osnet_x0_75", 384), ("osnet_x0_5", 256), ("osnet_x0_25", 128)],
+)
+def test_an_osnet_maps_256x128_to_16x8(variant, channels):
+    assert output_shape(OSNet(variant)) == (1, 16, 8, channels)
 
 
 def test_the_pose_net_has_the_published_number_of_parameters():
@@ -71,11 +94,11 @@ def test_layers_of_the_pose_net_are_named_and_shaped_as_openpose_does(layer, sha
 
 
 def test_a_resnet_50_maps_256x128_to_8x4():
-    assert output_shape(ResNet(50)) == (1, 8, 4, 2048)
+    assert output_shape(ResNet("resnet50")) == (1, 8, 4, 2048)
 
 
 def test_a_last_stride_of_1_doubles_the_map():
-    assert output_shape(ResNet(50, last_stride=1)) == (1, 16, 8, 2048)
+    assert output_shape(ResNet("resnet50", last_stride=1)) == (1, 16, 8, 2048)
 
 
 def test_the_pose_net_maps_256x128_to_32x16():
@@ -240,7 +263,7 @@ def test_a_zero_row_stays_zero_and_has_a_finite_gradient():
     ("kind", "changes", "image", "message"),
     [
         ("pose", {}, images(1, 36, 16), "sizes divisible by 8, got 36x16"),
-        ("baseline", {"depth": 51}, images(1), "depth is one of .*, not 51"),
+        ("baseline", {"backbone": "resnet51"}, images(1), "backbone is one of resnet10.*osnet"),
         ("baseline", {"stem": "big"}, images(1), "stem is .* not 'big'"),
         ("fgsam", {"last_stride": 2}, images(1, 40, 24), "5x3 cells cannot be averaged"),
         ("fgsam", {"fuse": "sum"}, images(1), 'pools "map" or "pooled", not \'sum\''),

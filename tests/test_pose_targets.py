@@ -1,11 +1,17 @@
+import os
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fgsam_jax.data import builders
 from fgsam_jax.data import pose_targets as module
 from fgsam_jax.data.pose_targets import flip_joints
+from fgsam_jax.data.records import open_builder
 from fgsam_jax.data.skeleton import JOINTS, LIMBS, MIRRORED_JOINT
+from fgsam_jax.data.stream import Stream
 
 # Compiled as in the training step; tests with the same shapes share a compilation.
 pose_targets = jax.jit(
@@ -78,6 +84,23 @@ def test_the_targets_are_those_of_a_slow_loop():
     np.testing.assert_allclose(heat, slow_heat, atol=2e-6)
     np.testing.assert_allclose(affinity, slow_affinity, atol=2e-6)
     assert (slow_affinity != 0).mean() > 0.05
+
+
+def test_the_targets_of_real_crops_are_those_of_a_slow_loop(tmp_path):
+    root = os.environ.get("FGSAM_DATA")
+    if root is None or not (Path(root) / "coco_mini").is_dir():
+        pytest.skip("FGSAM_DATA names no folder with coco_mini")
+    builder = open_builder(builders()["coco_openpose"], Path(root) / "coco_mini", tmp_path)
+    batch = Stream(builder, "train", 368, 368, 5, seed=0)(0)
+    heat, affinity, known_heat, known_affinity = pose_targets(batch["joints"], 368, 368)
+    slow_heat, slow_affinity = slow_targets(batch["joints"], 368, 368)
+
+    np.testing.assert_allclose(heat, slow_heat, atol=2e-5)
+    # In single precision a cell on the very edge of a limb may fall to the other side.
+    assert (np.abs(affinity - slow_affinity) > 2e-5).mean() < 1e-5
+    assert (slow_heat[..., :18].max((1, 2)) > 0.5).any(1).all()
+    assert (known_heat == 1).all()
+    assert (known_affinity == 1).all()
 
 
 def test_a_joint_in_a_cell_centre_has_the_confidence_one_there():
@@ -207,6 +230,17 @@ def test_a_flip_swaps_left_and_right_and_keeps_the_state():
 
     np.testing.assert_array_equal(flipped[0, 0, JOINTS.index("right_wrist")], (37, 20, 1))
     assert flipped[0, 0, JOINTS.index("left_wrist"), 2] == 0
+
+
+def test_the_mirror_image_of_every_limb_is_a_limb():
+    mirrored = [tuple(MIRRORED_JOINT[list(limb)]) for limb in LIMBS]
+
+    assert sorted(mirrored) == sorted(LIMBS)
+    assert (MIRRORED_JOINT[MIRRORED_JOINT] == np.arange(18)).all()
+    for joint, name in enumerate(JOINTS):
+        swapped = {"left": "right", "right": "left"}.get(name.partition("_")[0])
+        expected = name if swapped is None else f"{swapped}_{name.partition('_')[2]}"
+        assert JOINTS[MIRRORED_JOINT[joint]] == expected
 
 
 def test_the_heat_of_a_flip_is_the_flip_of_the_heat():

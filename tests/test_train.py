@@ -15,7 +15,7 @@ from PIL import Image
 
 import fgsam_jax
 from fgsam_jax import build, start, train
-from fgsam_jax.config import Log, Phase, to_dict
+from fgsam_jax.config import Log, Phase, PoseData, to_dict
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import load, restored_results
 from fgsam_jax.sets import Sets
@@ -174,8 +174,8 @@ def everything(workdir, phase="base"):
     return start.resume(checkpoints, step, template, chosen)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(undisturbed, tmp_path, monkeypatch):
-    config, workdir = undisturbed
+def interrupt(config, workdir, monkeypatch):
+    """A run that is stopped at its fifth step."""
     original = train.parallel_train_step
 
     def interrupted(**arguments):
@@ -190,16 +190,33 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(undisturbed, tmp_path, monk
 
         return stop_at_fifth
 
-    monkeypatch.setattr(train, "parallel_train_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        go(config, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "parallel_train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go(config, workdir)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(undisturbed, tmp_path, monkeypatch):
+    config, workdir = undisturbed
+    interrupt(config, tmp_path, monkeypatch)
     assert build.restore(tmp_path, "base")[2] == 3
     assert not (tmp_path / "results.json").exists()
-    monkeypatch.undo()
     go(config, tmp_path)
     assert same(everything(tmp_path), everything(workdir))
     logs = [(folder / "log.jsonl").read_text() for folder in (tmp_path, workdir)]
     assert logs[0] == logs[1]
+
+
+def test_an_interrupted_stream_goes_on_to_the_same_bits(rendered, tmp_path, monkeypatch):
+    phase = Phase("pose", model="pose", batch=4, epochs=3)
+    streamed = PoseData("coco_openpose", str(rendered / "coco"), height=32, width=32, sigma=6.0)
+    config = tiny.config(rendered, (phase,), pose_data=streamed)
+    (whole,) = go(config, tmp_path / "whole")
+    interrupt(config, tmp_path / "cut", monkeypatch)
+    assert build.restore(tmp_path / "cut", "pose")[2] < build.restore(tmp_path / "whole", "pose")[2]
+    (resumed,) = go(config, tmp_path / "cut")
+    assert resumed["pose"] == whole["pose"]
+    assert same(everything(tmp_path / "cut", "pose"), everything(tmp_path / "whole", "pose"))
 
 
 SCRIPT = """

@@ -11,7 +11,7 @@ from fgsam_jax.data.attributes import MARKET1501
 
 HEIGHT, WIDTH, PEOPLE = 32, 16, 4
 SIZES = Model(
-    depth=10,
+    backbone="resnet10",
     width=8,
     stem="small",
     last_stride=1,

@@ -19,6 +19,7 @@ def builders() -> dict[str, type["LocalBuilder"]]:
     from fgsam_jax.data.dukemtmc import DukeMTMC
     from fgsam_jax.data.folder import Folder
     from fgsam_jax.data.market1501 import Market1501
+    from fgsam_jax.data.openpose import CocoOpenPose
     from fgsam_jax.data.peta import Peta
 
     return {
@@ -26,6 +27,7 @@ def builders() -> dict[str, type["LocalBuilder"]]:
         "dukemtmc": DukeMTMC,
         "peta": Peta,
         "coco_keypoints": CocoKeypoints,
+        "coco_openpose": CocoOpenPose,
         "folder": Folder,
     }
 

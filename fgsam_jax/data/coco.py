@@ -5,10 +5,11 @@ release. The mask W(p) of the pose loss follows OpenPose's `genCOCOMask.m`, exce
 crowd region is masked and not only an image's single one.
 """
 
+import functools
 import io
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,19 @@ MAX_HEIGHT = 384
 PADDING = 128
 
 
-class CocoKeypoints(LocalBuilder):
-    """Builder of one crop for each well labelled person; splits train and val.
+# A shard is held in memory while it is written: some 160 MB of whole images.
+_IMAGES_OF_A_SHARD = 1000
 
-    An example is {"image": JPEG of the crop, twice as tall as wide, "name": image and annotation
-    number, "joints": float32 [people, 18, 3], "mask": PNG of the crop, 255 where the pose loss
-    counts}. Joints are (x, y, state) in crop pixels, in the order of `skeleton.JOINTS`: state 2
-    visible, 1 labelled but hidden, 0 not labelled, -1 not among the category's keypoints. The
-    first person is the one the crop was made for; the others are all who have a labelled joint
-    inside. Joints outside the crop keep their place there, as their limbs may reach in.
+Person = dict[str, Any]
+
+
+class CocoBuilder(LocalBuilder):
+    """What the builders over COCO's folders share; splits train and val.
+
+    A subclass gives `chosen` and `examples`, and says in `WANTED` whom it needs.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    TITLE = "COCO person keypoints"
+    WANTED: str
 
     @staticmethod
     def files(source: Path) -> list[Path]:
@@ -60,6 +61,103 @@ class CocoKeypoints(LocalBuilder):
             found += sorted((source / folder).glob("*.jpg"))
         return found
 
+    @staticmethod
+    def chosen(persons: list[Person]) -> list[Person]:
+        """The people of an image that training images are made for."""
+        raise NotImplementedError
+
+    @staticmethod
+    def examples(
+        encoded: bytes,
+        image: Image.Image,
+        mask: np.ndarray,
+        joints: dict[int, np.ndarray],
+        chosen: list[Person],
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What an image with chosen people gives, each with the end of its name.
+
+        Args:
+          encoded: the image file.
+          image: what it decodes to, RGB.
+          mask: uint8 [height, width], 255 where the pose loss counts.
+          joints: float32 [18, 3] of each labelled person, by annotation number.
+          chosen: of this image.
+        """
+        raise NotImplementedError
+
+    def _shard_iterators_per_split(
+        self, dl_manager: Any
+    ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:
+        """The shards of the two folders, in the order of the image numbers."""
+        source = self.builder_config.source
+        shards: dict[str, list[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]] = {}
+        for split, folder in SPLITS.items():
+            annotation_file = _annotation_file(source, folder)
+            images, people, names = read_annotations(annotation_file)
+            ids = [number for number in sorted(people) if self.chosen(people[number])]
+            if not ids:
+                raise InputError(
+                    f"{annotation_file} describes nobody with {self.WANTED}. Use the published "
+                    f"annotations."
+                )
+            paths = {number: source / folder / images[number] for number in ids}
+            begins = range(0, len(ids), _IMAGES_OF_A_SHARD)
+            shards[split] = [
+                functools.partial(
+                    self._shard,
+                    f"reading {folder} {shard}/{len(begins)}",
+                    {number: paths[number] for number in ids[begin : begin + _IMAGES_OF_A_SHARD]},
+                    people,
+                    names,
+                )
+                for shard, begin in enumerate(begins, 1)
+            ]
+        return shards
+
+    def _shard(
+        self,
+        title: str,
+        paths: dict[int, Path],
+        people: dict[int, list[Person]],
+        names: list[str],
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The examples of some images, numbered; with a bar of this title."""
+        row = 0
+        for image_id, path in tqdm(paths.items(), title, unit=" images", leave=False, disable=None):
+            if not path.is_file():
+                raise InputError(
+                    f"{path} is missing, but the annotations describe it. Unpack "
+                    f"{path.parent.name} again."
+                )
+            encoded, image = read_image(path)
+            persons = people[image_id]
+            mask = loss_mask(persons, image.height, image.width)
+            joints = {
+                person["id"]: convert_joints(person["keypoints"], names)
+                for person in persons
+                if person["num_keypoints"] > 0 and not person["iscrowd"]
+            }
+            chosen = self.chosen(persons)
+            for end, example in self.examples(encoded, image, mask, joints, chosen):
+                yield row, example | {"name": f"{image_id:012d}{end}"}
+                row += 1
+
+
+class CocoKeypoints(CocoBuilder):
+    """Builder of one crop for each well labelled person.
+
+    An example is {"image": JPEG of the crop, twice as tall as wide, "name": image and annotation
+    number, "joints": float32 [people, 18, 3], "mask": PNG of the crop, 255 where the pose loss
+    counts}. Joints are (x, y, state) in crop pixels, in the order of `skeleton.JOINTS`: state 2
+    visible, 1 labelled but hidden, 0 not labelled, -1 not among the category's keypoints. The
+    first person is the one the crop was made for; the others are all who have a labelled joint
+    inside. Joints outside the crop keep their place there, as their limbs may reach in.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    TITLE = "COCO person keypoints"
+    WANTED = f"{MIN_JOINTS} labelled joints and a box {MIN_HEIGHT:.0f} pixels tall"
+
     def features(self) -> dict[str, Any]:
         """Crop, name, joints and mask."""
         return {
@@ -69,67 +167,35 @@ class CocoKeypoints(LocalBuilder):
             "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
         }
 
-    def _split_generators(self, dl_manager):
-        """The crops of the two folders."""
-        source = self.builder_config.source
-        return {
-            split: self._generate_examples(_annotation_file(source, folder), source / folder)
-            for split, folder in SPLITS.items()
-        }
+    @staticmethod
+    def chosen(persons: list[Person]) -> list[Person]:
+        """Those who give a crop."""
+        return [person for person in persons if worth_a_crop(person)]
 
-    def _generate_examples(
-        self, annotation_file: Path, folder: Path
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The crops of one folder, by image number and annotation number."""
-        images, people, names = read_annotations(annotation_file)
-        row = 0
-        bar = tqdm(
-            sorted(people),
-            desc=f"cropping {folder.name}",
-            unit=" images",
-            leave=False,
-            disable=None,
-        )
-        for image_id in bar:
-            persons = people[image_id]
-            chosen = [person for person in persons if worth_a_crop(person)]
-            if not chosen:
-                continue
-            path = folder / images[image_id]
-            if not path.is_file():
-                raise InputError(
-                    f"{path} is missing, but {annotation_file.name} describes it. Unpack "
-                    f"{folder.name} again."
-                )
-            _, image = read_image(path)
-            mask = loss_mask(persons, image.height, image.width)
-            joints = {
-                person["id"]: convert_joints(person["keypoints"], names)
-                for person in persons
-                if person["num_keypoints"] > 0 and not person["iscrowd"]
-            }
-            for person in chosen:
-                example = _crop(image, mask, joints, person)
-                example["name"] = f"{image_id:012d}_{person['id']}"
-                yield row, example
-                row += 1
-        if not row:
-            raise InputError(
-                f"{annotation_file} describes nobody with {MIN_JOINTS} labelled joints and a box "
-                f"{MIN_HEIGHT:.0f} pixels tall. Use the published annotations."
-            )
+    @staticmethod
+    def examples(
+        encoded: bytes,
+        image: Image.Image,
+        mask: np.ndarray,
+        joints: dict[int, np.ndarray],
+        chosen: list[Person],
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The crops of an image."""
+        del encoded
+        for person in chosen:
+            yield f"_{person['id']}", _crop(image, mask, joints, person)
 
 
 def read_annotations(
     path: Path,
-) -> tuple[dict[int, str], dict[int, list[dict[str, Any]]], list[str]]:
+) -> tuple[dict[int, str], dict[int, list[Person]], list[str]]:
     """File names and people by image number, and the names of a person's keypoints."""
     try:
         content = json.loads(path.read_text())
         (category,) = [entry for entry in content["categories"] if entry["name"] == "person"]
         names = list(category["keypoints"])
         images = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
-        people: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        people: dict[int, list[Person]] = defaultdict(list)
         for entry in sorted(content["annotations"], key=lambda entry: entry["id"]):
             if entry["category_id"] != category["id"]:
                 continue
@@ -139,7 +205,10 @@ def read_annotations(
                 raise ValueError(f"annotation {entry['id']} has no box or no image")
             # Only these are read later; every one must be there.
             fields = ("id", "bbox", "iscrowd", "keypoints", "num_keypoints", "segmentation")
-            people[entry["image_id"]].append({field: entry[field] for field in fields})
+            person = {field: entry[field] for field in fields}
+            # Files in COCO's format from elsewhere may lack the area of the segment.
+            person["area"] = entry.get("area", entry["bbox"][2] * entry["bbox"][3])
+            people[entry["image_id"]].append(person)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} cannot be read as COCO person keypoints ({type(error).__name__}: {error}). "
@@ -148,7 +217,7 @@ def read_annotations(
     return images, dict(people), names
 
 
-def worth_a_crop(person: dict[str, Any]) -> bool:
+def worth_a_crop(person: Person) -> bool:
     """At least 3 labelled joints, a box at least 64 pixels tall, and not a crowd."""
     return (
         not person["iscrowd"]
@@ -177,7 +246,7 @@ def convert_joints(keypoints: list[float], names: list[str]) -> np.ndarray:
     return joints
 
 
-def loss_mask(persons: list[dict[str, Any]], height: int, width: int) -> np.ndarray:
+def loss_mask(persons: list[Person], height: int, width: int) -> np.ndarray:
     """Where the pose loss counts, uint8 [height, width]: 255, but 0 on unlabelled people."""
     mask = np.full((height, width), 255, np.uint8)
     for person in persons:
@@ -213,7 +282,7 @@ def crop_box(bbox: list[float]) -> tuple[int, int, int, int]:
 
 
 def _crop(
-    image: Image.Image, mask: np.ndarray, joints: dict[int, np.ndarray], person: dict[str, Any]
+    image: Image.Image, mask: np.ndarray, joints: dict[int, np.ndarray], person: Person
 ) -> dict[str, Any]:
     left, top, width, height = crop_box(person["bbox"])
     place = (-left, -top)
@@ -241,8 +310,13 @@ def _crop(
     return {
         "image": _encode(crop, "jpeg", quality=95),
         "joints": people,
-        "mask": _encode(counts, "png"),
+        "mask": encode_png(counts),
     }
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    return _encode(image, "png")
 
 
 def _encode(image: Image.Image, encoding: str, **options: int) -> bytes:

@@ -1,7 +1,8 @@
 """What the re-identification sets share: crops of people, each with an identity and a camera."""
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,12 @@ from fgsam_jax.data.crop_joints import read_joints
 from fgsam_jax.data.records import LocalBuilder, read_image
 from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
+
+# What a shard writes: numbered examples.
+Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
+
+# A shard is held in memory while it is written.
+_CROPS_OF_A_SHARD = 5000
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -75,24 +82,33 @@ class CropsBuilder(LocalBuilder):
             )
         return features
 
-    def _split_generators(self, dl_manager):
-        """The examples of the splits; every name and label is checked before an image is read."""
+    def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Shard]]:
+        """The shards of the splits; every name and label is checked before an image is read."""
         splits = self.crops()
-        joints = None
+        joints: dict[str, list[np.ndarray]] = {}
         if self.builder_config.joints is not None:
             names = {split: [crop.name for crop in crops] for split, crops in splits.items()}
             joints = read_joints(self.builder_config.joints, names)
-        return {
-            split: self._generate_examples(split, crops, joints[split] if joints else None)
-            for split, crops in splits.items()
-        }
+        shards: dict[str, list[Shard]] = {}
+        for split, crops in splits.items():
+            begins = range(0, len(crops), _CROPS_OF_A_SHARD)
+            shards[split] = [
+                functools.partial(
+                    self._shard,
+                    f"reading {split} {number}/{len(begins)}",
+                    crops[begin : begin + _CROPS_OF_A_SHARD],
+                    joints[split][begin : begin + _CROPS_OF_A_SHARD] if joints else None,
+                )
+                for number, begin in enumerate(begins, 1)
+            ]
+        return shards
 
-    def _generate_examples(
-        self, split: str, crops: list[Crop], joints: list[np.ndarray] | None
+    def _shard(
+        self, title: str, crops: list[Crop], joints: list[np.ndarray] | None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The examples of one split."""
+        """The examples of some crops, numbered; with a bar of this title."""
         unlabelled = {attribute.name: -1 for attribute in self.attributes()}
-        bar = tqdm(crops, f"reading {split}", unit=" images", leave=False, disable=None)
+        bar = tqdm(crops, title, unit=" images", leave=False, disable=None)
         for row, crop in enumerate(bar):
             encoded, _ = read_image(crop.path)
             example = {

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,7 +25,9 @@ from fgsam_jax.data.view import resized
 from fgsam_jax.errors import InputError
 
 # What a user can mend when a folder cannot be written.
-FULL_OR_FORBIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+FULL_OR_FORBIDDEN = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -50,13 +52,17 @@ class LocalInfo(tfds.core.DatasetInfo):
         """TFDS would leave an empty folder in the temporary directory at each call."""
 
 
-class LocalBuilder(tfds.core.GeneratorBasedBuilder):
+class LocalBuilder(tfds.core.ShardBasedBuilder):
     """A builder over a folder that the user has unpacked.
 
-    A subclass gives `VERSION`, the data set's `features` and `files`, and TFDS's two generators.
+    A subclass gives `VERSION`, the data set's `features` and `files`, and TFDS's
+    `_shard_iterators_per_split`: only a shard at a time is held in memory. TFDS's other way
+    collects a whole split, and beyond 1 GB does so by TensorFlow.
     """
 
     TITLE: str
+    # Whether `view` draws another view each time, so that a training set cannot be kept.
+    VIEWS_DIFFER: ClassVar[bool] = False
     # Nothing is downloaded; TFDS would look for a checksum file with a package we do not need.
     url_infos = None
     builder_config: SourceConfig
@@ -94,6 +100,12 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder):
           [people, 18, 3] in pixels of the view and "mask" float32 [height / 8, width / 8].
         """
         return resized(example, height, width)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        raise NotImplementedError("the records are written shard by shard")
+
+    def _generate_examples(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        raise NotImplementedError("the records are written shard by shard")
 
     def _info(self) -> tfds.core.DatasetInfo:
         # File-name order keeps the rows of a table in the order that other tools use.
@@ -155,11 +167,12 @@ def open_builder(
                         builder.download_and_prepare(file_format="array_record")
         except (OSError, RuntimeError) as error:
             # ArrayRecord's writer tells of a full disk in the words of its own errors alone.
-            full = isinstance(error, OSError) and error.errno in FULL_OR_FORBIDDEN
-            if full or "No space left" in str(error):
+            full = "No space left" in str(error)
+            if full or (isinstance(error, OSError) and error.errno in FULL_OR_FORBIDDEN):
                 raise InputError(
                     f"The records of {builder_class.TITLE} could not be written to {records}: "
-                    f"{error}. Free some space or name another folder."
+                    f"{'no space is left on the disk' if full else error}. Free some space or name "
+                    f"another folder."
                 ) from error
             raise
         return builder

@@ -232,6 +232,11 @@ def _write_arrays(
         folder / "images.npy", mode="w+", dtype=np.uint8, shape=(rows, height, width, 3)
     )
 
+    if hasattr(os, "posix_fallocate"):
+        # A write into a mapped file ends the process if the disk is full then: ask for it now.
+        with (folder / "images.npy").open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, (folder / "images.npy").stat().st_size)
+
     def place(row: int) -> dict[str, Any]:
         """Decodes one example's image into its row and returns the rest."""
         example = source[row]

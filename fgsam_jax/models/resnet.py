@@ -1,8 +1,11 @@
-"""ResNet-18 to -152 (He et al., 2016) without pooling and classifier, as torchvision builds them.
+"""ResNet-18 to -152 (He et al., 2016) without pooling and classifier, in three published forms.
 
-The stride sits on the 3x3 convolution and every padding is symmetric, so that weights trained
-elsewhere give the same numbers here. Module names follow torchvision's: conv1, bn1,
-layer1_0.conv1, layer1_0.downsample_conv.
+As torchvision builds them: the stride sits on the 3x3 convolution and every padding is symmetric.
+As He et al. published them for Caffe: the stride on the first 1x1 convolution, a pooling that
+rounds up, blue before red. And IBN-a (Pan et al., "Two at Once", 2018): half of the channels of a
+block's first normalisation are normalised by image. Each agrees with its origin to rounding, so
+weights trained elsewhere give the same numbers here. Module names follow torchvision's: conv1,
+bn1, layer1_0.conv1, layer1_0.downsample_conv.
 """
 
 from functools import partial
@@ -26,6 +29,12 @@ _STAGES = {
 }
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # blue, green, red
+
+# Names of the published forms: (depth, form).
+VARIANTS = {f"resnet{depth}": (depth, "torchvision") for depth in _STAGES}
+VARIANTS |= {f"resnet{depth}_caffe": (depth, "caffe") for depth in (50, 101, 152)}
+VARIANTS |= {f"resnet{depth}_ibn_a": (depth, "ibn_a") for depth in (50, 101)}
 
 # Fan-out initialisation, as in the ResNet paper's training code.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -35,7 +44,7 @@ class ResNet(nn.Module):
     """Images to a feature map.
 
     Attributes:
-      depth: 10, 18, 34, 50, 101 or 152.
+      variant: one of `VARIANTS`; resnet10 is for small models.
       width: channels of the first stage; 64 is the published one.
       stem: "imagenet" (7x7 stride 2, then max pooling, stride 4 in all) or "small" (3x3 stride 2).
       last_stride: 2, or 1 for a map of twice the height and width.
@@ -43,7 +52,7 @@ class ResNet(nn.Module):
       axis_name: take batch statistics over all devices of this axis.
     """
 
-    depth: int = 50
+    variant: str = "resnet50"
     width: int = 64
     stem: str = "imagenet"
     last_stride: int = 2
@@ -62,12 +71,13 @@ class ResNet(nn.Module):
           [batch, height / s, width / s, channels], s = 32 with the published stem and last
           stride, 2048 channels for the bottleneck depths at width 64.
         """
-        if self.depth not in _STAGES:
-            raise InputError(f"ResNet depth is one of {sorted(_STAGES)}, not {self.depth}")
+        if self.variant not in VARIANTS:
+            raise InputError(f"the ResNet is one of {', '.join(VARIANTS)}; got {self.variant!r}")
         if self.stem not in ("imagenet", "small"):
             raise InputError(f'ResNet stem is "imagenet" or "small", not {self.stem!r}')
-        blocks, bottleneck = _STAGES[self.depth]
-        block = _Bottleneck if bottleneck else _Basic
+        depth, form = VARIANTS[self.variant]
+        plain = "caffe" if form == "caffe" else "torchvision"
+        blocks, bottleneck = _STAGES[depth]
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -76,25 +86,47 @@ class ResNet(nn.Module):
             dtype=self.dtype,
             axis_name=self.axis_name,
         )
-        x = ((images / 255.0 - _IMAGENET_MEAN) / _IMAGENET_STD).astype(self.dtype)
+        x = (_caffe_input if form == "caffe" else _torchvision_input)(images).astype(self.dtype)
         if self.stem == "imagenet":
             x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
         else:
             x = _conv(self.width, 3, 2, self.dtype, "conv1")(x)
         x = nn.relu(norm(name="bn1")(x))
         if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            x = _pool(x, form)
         for stage, count in enumerate(blocks):
             for index in range(count):
                 stride = (1, 2, 2, self.last_stride)[stage] if index == 0 else 1
-                x = block(
-                    features=self.width * 2**stage,
-                    stride=stride,
-                    norm=norm,
-                    dtype=self.dtype,
-                    name=f"layer{stage + 1}_{index}",
-                )(x)
+                shared: dict[str, Any] = {
+                    "features": self.width * 2**stage,
+                    "stride": stride,
+                    "norm": norm,
+                    "dtype": self.dtype,
+                    "name": f"layer{stage + 1}_{index}",
+                }
+                if bottleneck:
+                    # IBN-a leaves the last stage as it is.
+                    x = _Bottleneck(form=form if stage < 3 else plain, **shared)(x)
+                else:
+                    x = _Basic(**shared)(x)
         return x
+
+
+def _torchvision_input(images: jax.Array) -> jax.Array:
+    return (images / 255.0 - _IMAGENET_MEAN) / _IMAGENET_STD
+
+
+def _caffe_input(images: jax.Array) -> jax.Array:
+    return images[..., ::-1] * 1.0 - _CAFFE_MEAN
+
+
+def _pool(x: jax.Array, form: str) -> jax.Array:
+    """3x3 with stride 2; Caffe rounds the size up and pads at the end alone."""
+    if form == "caffe":
+        padding = tuple((0, (size - 3) % 2) for size in x.shape[1:3])
+    else:
+        padding = ((1, 1), (1, 1))
+    return nn.max_pool(x, (3, 3), (2, 2), padding)
 
 
 def _conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
@@ -134,16 +166,38 @@ class _Bottleneck(nn.Module):
     stride: int
     norm: Any
     dtype: Any
+    form: str = "torchvision"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = _conv(self.features, 1, 1, self.dtype, "conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y))
-        y = _conv(self.features, 3, self.stride, self.dtype, "conv2")(y)
+        first, second = (self.stride, 1) if self.form == "caffe" else (1, self.stride)
+        y = _conv(self.features, 1, first, self.dtype, "conv1")(x)
+        norm = (
+            partial(_HalfInstanceNorm, self.norm, self.dtype) if self.form == "ibn_a" else self.norm
+        )
+        y = nn.relu(norm(name="bn1")(y))
+        y = _conv(self.features, 3, second, self.dtype, "conv2")(y)
         y = nn.relu(self.norm(name="bn2")(y))
         y = _conv(self.features * 4, 1, 1, self.dtype, "conv3")(y)
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(y)
         return nn.relu(y + _shortcut(self, x, self.features * 4))
+
+
+class _HalfInstanceNorm(nn.Module):
+    """Instance normalisation of the first half of the channels, batch normalisation of the rest."""
+
+    norm: Any
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        half = x.shape[-1] // 2
+        by_image = nn.GroupNorm(
+            num_groups=None, group_size=1, epsilon=1e-5, dtype=self.dtype, name="IN"
+        )
+        return jnp.concatenate(
+            [by_image(x[..., :half]), self.norm(name="BN")(x[..., half:])], axis=-1
+        )
 
 
 def _shortcut(block: Any, x: jax.Array, channels: int) -> jax.Array:
