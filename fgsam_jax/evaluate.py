@@ -171,6 +171,19 @@ def camera_rule(query: Table, gallery: Table) -> str:
     return "drop_same_identity"
 
 
+def check_matches(query: Table, gallery: Table) -> None:
+    """Whether an evaluation has anything to find; raises InputError, as `evaluate` would."""
+    if not len(query) or not len(gallery):
+        raise InputError("there is nothing to evaluate on, a split is empty")
+    metrics.check_matches(
+        query.identities,
+        query.cameras,
+        gallery.identities,
+        gallery.cameras,
+        same_camera=camera_rule(query, gallery.select(gallery.identities != metrics.JUNK)),
+    )
+
+
 def mean_colour(images: np.ndarray, title: str | None = None) -> Embedded:
     """The mean RGB of each crop as its descriptor: what colour statistics alone can do."""
     del title

@@ -218,6 +218,34 @@ def evaluate_distances(
     return _scores(ranks, protocol, max_rank)
 
 
+def check_matches(
+    query_identities: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_identities: ArrayLike,
+    gallery_cameras: ArrayLike,
+    *,
+    same_camera: str = "drop_same_identity",
+) -> None:
+    """Whether some query has something to find, which `evaluate` would only say in the end.
+
+    Args:
+      query_identities: [queries] int.
+      query_cameras: [queries] int.
+      gallery_identities: [gallery] int.
+      gallery_cameras: [gallery] int.
+      same_camera: see `evaluate`.
+
+    Raises:
+      InputError: as `evaluate`, where no query is left.
+    """
+    shape = (len(np.asarray(query_identities)), len(np.asarray(gallery_identities)))
+    protocol = _Protocol(
+        query_identities, query_cameras, gallery_identities, gallery_cameras, same_camera, shape
+    )
+    if not any(protocol.split(query)[0].any() for query in range(shape[0])):
+        raise InputError(f"No query has a positive to find: {protocol.why_nothing_is_left()}")
+
+
 def attribute_scores(predictions: ArrayLike, labels: ArrayLike, classes: int) -> AttributeScores:
     """Scores the predictions of one attribute beside what the most frequent class alone reaches.
 
@@ -373,7 +401,8 @@ class _Protocol:
             )
         return (
             f'same_camera="{self.same_camera}" removed every one, as each was taken by its '
-            f'query\'s own camera: pass same_camera="keep" if the set has one camera only.'
+            f'query\'s own camera: pass same_camera="keep", or a set without '
+            f"cameras, if it has one camera only."
         )
 
 

@@ -14,9 +14,11 @@ import optax
 from fgsam_jax import build, objective, start
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase, to_dict
+from fgsam_jax.data.skeleton import PARTS
 from fgsam_jax.errors import InputError
-from fgsam_jax.evaluate import evaluate_phase
+from fgsam_jax.evaluate import check_matches, evaluate_phase
 from fgsam_jax.log import PhaseLog, say, write_atomically
+from fgsam_jax.models.fgsam import PLENARY
 from fgsam_jax.sets import Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
 
@@ -46,7 +48,7 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     path = workdir / _RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
     _claim(config, workdir, results)
-    _rehearse(config, sets)
+    _rehearse(config, workdir, sets)
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
@@ -180,17 +182,51 @@ def _objective(config: Config, phase: Phase) -> Callable:
     )
 
 
-def _rehearse(config: Config, sets: Sets) -> None:
+def _rehearse(config: Config, workdir: Path, sets: Sets) -> None:
     """Whatever can be refused is refused now, not after hours of the phases before."""
     devices = jax.local_device_count()
     for phase in config.phases:
         pose = phase.model == "pose"
         sets.batches(phase, seed=0, devices=devices)
-        model = about_phase(config, phase, sets).model()
-        build.variable_shapes(model, config.data.height, config.data.width)
-        tables = [sets.pose("val")] if pose else [sets.table("query"), sets.table("gallery")]
-        if not all(map(len, tables)):
+        about = about_phase(config, phase, sets)
+        _check_same_set(about, workdir)
+        build.variable_shapes(about.model(), config.data.height, config.data.width)
+        if not pose:
+            _check_branches(phase, sets)
+        elif not len(sets.pose("val")):
             raise InputError(f"{phase.name}: there is nothing to evaluate on, a split is empty")
+    if any(phase.model != "pose" for phase in config.phases):
+        check_matches(sets.table("query"), sets.table("gallery"))
+
+
+def _check_same_set(about: build.About, workdir: Path) -> None:
+    """Refuse a folder whose checkpoints are of other people: their results would be shown again."""
+    folder = build.checkpoint_folder(workdir, about.phase)
+    checkpoints = Checkpoints(folder) if folder.is_dir() else None
+    step = checkpoints.step() if checkpoints else None
+    if checkpoints is None or step is None:
+        return
+    held = build.About.from_dict(checkpoints.about(step))
+    if (held.identities, held.attributes) != (about.identities, about.attributes):
+        raise InputError(
+            f"{workdir} holds a run on another set: {held.identities} people and "
+            f"{len(held.attributes)} attributes in training, now {about.identities} and "
+            f"{len(about.attributes)}; choose another --workdir"
+        )
+
+
+def _check_branches(phase: Phase, sets: Sets) -> None:
+    """Refuse a part branch that no loss would train: it would be noise in the descriptor."""
+    if phase.model != "fgsam" or phase.triplet != "none":
+        return
+    taught = {attribute.part for attribute in sets.attributes}
+    idle = [part for part in PARTS if part != PLENARY and part not in taught]
+    if idle:
+        raise InputError(
+            f"{phase.name}: nothing teaches the branches {', '.join(idle)}, as no training image "
+            f"has an attribute there and the phase's triplet loss is none: set its triplet to "
+            f"focal and images_per_identity to 2 or more, or label such attributes"
+        )
 
 
 def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:

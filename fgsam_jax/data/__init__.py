@@ -17,6 +17,7 @@ def builders() -> dict[str, type["LocalBuilder"]]:
     # TFDS takes most of a second to import, which `import fgsam_jax` should not cost.
     from fgsam_jax.data.coco import CocoKeypoints
     from fgsam_jax.data.dukemtmc import DukeMTMC
+    from fgsam_jax.data.folder import Folder
     from fgsam_jax.data.market1501 import Market1501
     from fgsam_jax.data.openpose import CocoOpenPose
     from fgsam_jax.data.peta import Peta
@@ -27,6 +28,7 @@ def builders() -> dict[str, type["LocalBuilder"]]:
         "peta": Peta,
         "coco_keypoints": CocoKeypoints,
         "coco_openpose": CocoOpenPose,
+        "folder": Folder,
     }
 
 

@@ -29,16 +29,18 @@ def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, lis
     """The people in every crop: by split, for each of its files float32 [people, 18, 3].
 
     Args:
-      path: a .json in COCO's keypoint format or a folder of such, its images found by file name;
-        or the folder of the files market1501_14point_{train,query,gallery}.mat.
-      names: the files of each split in their order. A file that a json does not name has nobody.
+      path: a .json in COCO's keypoint format or a folder of such, its images found by name, with
+        or without their folders; or the folder of the files
+        market1501_14point_{train,query,gallery}.mat.
+      names: of the images of each split in their order. One that a json does not name has nobody.
 
     Returns:
       (x, y, state) in pixels from 0, in the order of `skeleton.JOINTS`; state 2 visible, 1
       labelled but hidden, 0 not labelled, -1 not known to the source.
 
     Raises:
-      InputError: the files are none of these, or are of another set of images.
+      InputError: the files are none of these, or are of another set of images, or several images
+        have the file name of one.
     """
     if path.is_dir() and (path / _mat_name("train")).is_file():
         return {
@@ -51,22 +53,41 @@ def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, lis
             f"such, or the folder of {_mat_name('train')}, ..query.mat and ..gallery.mat."
         )
     people: dict[str, list[np.ndarray]] = {}
+    of_file: dict[str, list[str]] = {}
+    for files in names.values():
+        for name in files:
+            of_file.setdefault(Path(name).name, []).append(name)
     for file in jsons:
         images, persons, keypoints = read_annotations(file)
         for image, entries in persons.items():
             shown = [entry for entry in entries if entry["num_keypoints"]]
             seen = [convert_joints(entry["keypoints"], keypoints) for entry in shown]
-            people.setdefault(Path(images[image]).name, []).extend(seen)
-    if not any(name in people for files in names.values() for name in files):
+            crop = _meant(images[image], of_file, file)
+            if crop is not None:
+                people.setdefault(crop, []).extend(seen)
+    if not people:
         raise InputError(
-            f"{path} names none of the images: its first is {next(iter(people), 'missing')}. Use "
-            f"the joints of this data set."
+            f"{path} names none of the images, such as {next(iter(of_file), 'none')}. Use the "
+            f"joints of this data set."
         )
     nobody = np.zeros((0, len(JOINTS), 3), np.float32)
     return {
         split: [np.stack(people[name]) if people.get(name) else nobody for name in files]
         for split, files in names.items()
     }
+
+
+def _meant(given: str, of_file: Mapping[str, Sequence[str]], file: Path) -> str | None:
+    """The image that a json means, by its whole name or by its file name alone."""
+    found = of_file.get(Path(given).name, [])
+    if given in found:
+        return given
+    if len(found) > 1:
+        raise InputError(
+            f"{file} has joints for {given}, which may be {found[0]} or {found[1]}: give its "
+            f"file_name as one of them."
+        )
+    return found[0] if found else None
 
 
 def _mat_name(split: str) -> str:

@@ -25,8 +25,9 @@ _CROPS_OF_A_SHARD = 5000
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
-# Identity and camera are all that is read from a name such as 0002_c1s1_000451_03.jpg.
-_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)[^0-9].*", re.DOTALL)
+# Identity and camera are all that is read from a name such as 0002_c1s1_000451_03.jpg; nine digits
+# fit the 32 bits of a table, and camera 0 would be an unknown one.
+_NAME = re.compile(r"(-1|[0-9]{1,9})_c0*([1-9][0-9]{0,8})[^0-9].*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class CropsBuilder(LocalBuilder):
         splits = self.crops()
         joints: dict[str, list[np.ndarray]] = {}
         if self.builder_config.joints is not None:
-            names = {split: [Path(c.name).name for c in crops] for split, crops in splits.items()}
+            names = {split: [crop.name for crop in crops] for split, crops in splits.items()}
             joints = read_joints(self.builder_config.joints, names)
         shards: dict[str, list[Shard]] = {}
         for split, crops in splits.items():
@@ -128,12 +129,16 @@ class CropsBuilder(LocalBuilder):
 
 
 def parse_name(path: Path) -> tuple[int, int]:
-    """Identity and camera of a file named like 0002_c1s1_000451_03.jpg or -1_c3s2_....jpg."""
+    """Identity and camera of a file named like 0002_c1s1_000451_03.jpg or -1_c3s2_....jpg.
+
+    Raises:
+      InputError: another name; identities go from -1 to 999999999 and cameras from 1.
+    """
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise InputError(
-            f"{path} is not named like an image of Market-1501: expected identity_cCAMERA..., for "
-            f"example 0002_c1s1_000451_03.jpg. Rename or remove it."
+            f"{str(path)!r} is not named like an image of Market-1501: expected "
+            f"identity_cCAMERA..., for example 0002_c1s1_000451_03.jpg. Rename or remove it."
         )
     return int(match[1]), int(match[2])
 

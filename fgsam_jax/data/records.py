@@ -200,13 +200,21 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
 
     Names are relative to `source`, so a moved folder keeps its records; the attributes and joints
     `beside` it, files or folders of files, count by their content.
+
+    Raises:
+      InputError: a file cannot be read, or its name is not Unicode.
     """
     digest = hashlib.sha256()
     inside = os.path.join(source, "")
     for path in files:
-        stat = path.stat()
         place = str(path).removeprefix(inside)
-        digest.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = path.stat()
+            digest.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        except (OSError, UnicodeEncodeError) as error:
+            raise InputError(
+                f"{str(path)!r} cannot be read ({error}): rename or replace it."
+            ) from None
     for given in beside:
         several = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
         for path in several:
@@ -216,13 +224,13 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
 
 def read_image(path: Path) -> tuple[bytes, Image.Image]:
     """The bytes of an image file and the image they decode to, RGB; InputError if they do not."""
-    encoded = path.read_bytes()
     try:
+        encoded = path.read_bytes()
         with Image.open(io.BytesIO(encoded)) as image:
             return encoded, image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{path} cannot be decoded as an image ({error}). Unpack the data set again."
+            f"{path} cannot be decoded as an image ({error}). Put a whole one in its place."
         ) from error
 
 

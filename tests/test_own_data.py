@@ -1,0 +1,99 @@
+"""From a folder for each person, without attributes and cameras, to the printed tables."""
+
+import dataclasses
+import json
+
+import pytest
+import tiny
+from trees import write_image
+
+from fgsam_jax.config import Data, Log, Phase
+from fgsam_jax.errors import InputError
+from fgsam_jax.runs import run_all
+from fgsam_jax.sets import Sets
+from fgsam_jax.train import train
+
+BASE = Phase("base", "Base", "baseline", batch=8)
+BOTH = Phase("both", "Both", "intermediate", start_from=("base",), batch=8)
+FULL = Phase("full", "Full", "fgsam", ("both",), "focal", batch=8, images_per_identity=2)
+
+
+def config(source, records, phases=(BASE, BOTH, FULL), **changes):
+    data = Data("folder", str(source), "", str(records), tiny.HEIGHT, tiny.WIDTH)
+    return tiny.config(source, phases, data=data, log=Log(pictures=False), **changes)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Eight people with three images each."""
+    root = tmp_path_factory.mktemp("own") / "set"
+    for person in range(8):
+        (root / f"person {person}").mkdir(parents=True)
+        for number in range(3):
+            write_image(root / f"person {person}" / f"{number}.jpg", 3 * person + number)
+    return root
+
+
+@pytest.fixture(scope="module")
+def printed(people, tmp_path_factory):
+    """Where two runs with other seeds stand, and the lines they printed."""
+    workdir = tmp_path_factory.mktemp("runs")
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("runs", "train"):
+            patch.setattr(f"fgsam_jax.{module}.say", lines.append)
+        run_all(config(people, workdir / "records", repeats=2), workdir, training=True)
+    return workdir, "\n".join(lines)
+
+
+def test_all_phases_run_without_attributes_and_cameras_and_the_rule_is_printed(printed):
+    workdir, text = printed
+    assert "No cameras are known: the whole gallery counts" in text
+    assert "Attributes of" not in text
+    results = json.loads((workdir / "seed1" / "results.json").read_text())
+    assert list(results) == ["base", "both", "full"]
+    for result in results.values():
+        assert result["evaluation"]["same_camera"] == "keep"
+        assert result["evaluation"]["attributes"] == {}
+        assert result["evaluation"]["scores"]["valid_queries"] == 4
+
+
+def test_two_runs_draw_two_splits_and_end_in_the_table_of_their_spread(printed):
+    workdir, text = printed
+    table = text.split("Mean and standard deviation of 2 runs:\n")[1].splitlines()
+    assert [line.split()[0] for line in table[:4]] == ["rank-1", "Base", "Both", "Full"]
+    assert all("±" in line for line in table[1:4])
+    configs = [json.loads((workdir / f"seed{i}" / "config.json").read_text()) for i in (0, 1)]
+    assert [c["data"]["split_seed"] for c in configs] == [0, 1]
+
+
+def test_branches_that_nothing_teaches_are_refused_before_training(people, tmp_path):
+    idle = dataclasses.replace(FULL, triplet="none")
+    given = config(people, tmp_path / "records", (BASE, BOTH, idle))
+    with pytest.raises(InputError, match="full: nothing teaches the branches head, upper_body"):
+        train(given, tmp_path / "run", Sets(given))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "message"),
+    [
+        ("anna,1", "cem,2", "none of the 1 query identities occurs in the gallery"),
+        ("anna,1", "anna,1", "its query's own camera: .* or a set without cameras"),
+        ("anna,1", "-1,2", r"all 1 gallery images have the identity -1 \(junk\)"),
+        ("-1,1", "anna,1", "every query has the identity -1"),
+    ],
+)
+def test_an_evaluation_that_can_find_nothing_is_refused_before_training(
+    people, tmp_path, query, gallery, message
+):
+    (tmp_path / "set").symlink_to(people)
+    images = [path.relative_to(people) for path in sorted(people.rglob("*.jpg"))]
+    rows = [f"set/{images[i]},person {i % 4},1,train" for i in range(8)]
+    rows += [f"set/{images[8]},{query},query", f"set/{images[9]},{gallery},gallery"]
+    csv = tmp_path / "own.csv"
+    csv.write_text("\n".join(["path,identity,camera,split", *rows]))
+    given = config(csv, tmp_path / "records", (BASE,))
+    with pytest.raises(InputError, match=message):
+        train(given, tmp_path / "run", Sets(given))
+    assert not (tmp_path / "run" / "checkpoints").exists()
