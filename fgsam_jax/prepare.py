@@ -15,7 +15,7 @@ from fgsam_jax.data.check import File, Problem
 from fgsam_jax.data.crops import CropsBuilder
 from fgsam_jax.errors import InputError
 from fgsam_jax.log import say
-from fgsam_jax.sets import Batches, Sets
+from fgsam_jax.sets import Sets
 
 
 def open_people(config: Config, *, write: bool) -> CropsBuilder:
@@ -71,7 +71,7 @@ class Preparation:
             _timed("records", lambda: open_people(config, write=True))
             tables = self._load("table", "train", "query", "gallery")
             self.sheets.append(sheet.people_sheet(*tables))
-            self._check_batches(tables[0], pose=False)
+            self._check_batches(pose=False)
 
     def _pose(self) -> None:
         config, data = self._config, self._config.pose_data
@@ -82,15 +82,17 @@ class Preparation:
         if not self._inspect(path for split in images.values() for path in split):
             return
         _timed("records", lambda: _open(config, data, {"joints": data.joints}, write=True))
-        tables = self._load("pose", data.split, "val")
-        for split, table in zip((data.split, "val"), tables, strict=True):
+        # What is streamed has no table of its training images.
+        splits = ("val",) if self._sets.pose_streams else (data.split, "val")
+        tables = self._load("pose", *splits)
+        for split, table in zip(splits, tables, strict=True):
             assert table.joints is not None
             assert table.mask is not None
             say(describe.joint_text(table.joints, table.mask, split))
-            height, width = config.data.height, config.data.width
+            height, width = table.images.shape[1:3]
             self.problems += check.check_joints(table.joints, height, width, split)
         self.sheets.append(sheet.pose_sheet(tables[0]))
-        self._check_batches(tables[0], pose=True)
+        self._check_batches(pose=True)
 
     def _inspect(self, paths: Iterable[Path]) -> bool:
         """Looks at the files that were not seen yet; whether all can be used."""
@@ -106,21 +108,20 @@ class Preparation:
 
     def _load(self, kind: str, *splits: str) -> list[Table]:
         """The tables of some splits, as training opens them, and again as its next start will."""
-        size = f"{self._config.data.height}x{self._config.data.width}"
 
         def opened(sets: Sets, split: str, title: str) -> Table:
             return _timed(title, lambda: getattr(sets, kind)(split))
 
-        tables = [opened(self._sets, split, f"{split} at {size}") for split in splits]
+        tables = [opened(self._sets, split, f"decoding {split}") for split in splits]
         opened(Sets(self._config), splits[0], f"{splits[0]} once more, now that it is stored")
         return tables
 
-    def _check_batches(self, table: Table, *, pose: bool) -> None:
-        """Whether the phases can draw their batches from a training table."""
+    def _check_batches(self, *, pose: bool) -> None:
+        """Whether the phases can draw their batches."""
         for phase in self._config.phases:
             try:
                 if (phase.model == "pose") == pose:
-                    Batches(phase, table, seed=0, devices=1)
+                    self._sets.batches(phase, seed=0, devices=1)
             except InputError as error:
                 self.problems.append(Problem(str(error), fatal=True))
 

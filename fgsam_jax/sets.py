@@ -43,12 +43,17 @@ class Sets:
         """The training batches of a phase, see `Batches` for what is refused."""
         if phase.model != "pose":
             return Batches(phase, self.table("train"), seed=seed, devices=devices)
-        pose = self._pose_data
-        if not (pose.stream or self._pose_builder.VIEWS_DIFFER):
-            return Batches(phase, self.pose(pose.split), seed=seed, devices=devices)
+        split = self._pose_data.split
+        if not self.pose_streams:
+            return Batches(phase, self.pose(split), seed=seed, devices=devices)
         return StreamedBatches(
-            phase, self._pose_builder, pose.split, *self._pose_size, seed=seed, devices=devices
+            phase, self._pose_builder, split, *self._pose_size, seed=seed, devices=devices
         )
+
+    @property
+    def pose_streams(self) -> bool:
+        """Whether the images that the pose net learns from are decoded while it does."""
+        return self._pose_data.stream or self._pose_builder.VIEWS_DIFFER
 
     @property
     def _pose_size(self) -> tuple[int, int]:
