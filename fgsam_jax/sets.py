@@ -1,7 +1,9 @@
 """The splits that a configuration names, and the batches of a phase."""
 
 import functools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,8 +146,14 @@ class Batches:
         return _spread({name: _take(x, rows) for name, x in self._columns.items()}, self._devices)
 
     def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """The batches number first, ..., last - 1."""
-        return (self(step) for step in range(first, last))
+        """The batches number first, ..., last - 1; the next is gathered while the device works."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = deque(pool.submit(self, step) for step in range(first, min(first + 1, last)))
+            for step in range(first + 1, last + 1):
+                batch = waiting.popleft().result()
+                if step < last:
+                    waiting.append(pool.submit(self, step))
+                yield batch
 
 
 class StreamedBatches:
