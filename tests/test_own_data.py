@@ -13,7 +13,8 @@ from fgsam_jax.runs import run_all
 from fgsam_jax.sets import Sets
 from fgsam_jax.train import train
 
-BASE = Phase("base", "Base", "baseline", batch=8)
+# With six people of eight images in training its programs are those of other tests' runs.
+BASE = tiny.BASE
 BOTH = Phase("both", "Both", "intermediate", start_from=("base",), batch=8)
 FULL = Phase("full", "Full", "fgsam", ("both",), "focal", batch=8, images_per_identity=2)
 
@@ -25,46 +26,58 @@ def config(source, records, phases=(BASE, BOTH, FULL), **changes):
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    """Eight people with three images each."""
+    """Twelve people with eight images each."""
     root = tmp_path_factory.mktemp("own") / "set"
-    for person in range(8):
-        (root / f"person {person}").mkdir(parents=True)
-        for number in range(3):
-            write_image(root / f"person {person}" / f"{number}.jpg", 3 * person + number)
+    for person in range(12):
+        (root / f"person {person:02}").mkdir(parents=True)
+        for number in range(8):
+            write_image(root / f"person {person:02}" / f"{number}.jpg", 8 * person + number)
     return root
 
 
-@pytest.fixture(scope="module")
-def printed(people, tmp_path_factory):
-    """Where two runs with other seeds stand, and the lines they printed."""
-    workdir = tmp_path_factory.mktemp("runs")
+def lines_of(given, workdir):
+    """What a run says."""
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for module in ("runs", "train"):
             patch.setattr(f"fgsam_jax.{module}.say", lines.append)
-        run_all(config(people, workdir / "records", repeats=2), workdir, training=True)
-    return workdir, "\n".join(lines)
+        run_all(given, workdir, training=True)
+    return "\n".join(lines)
 
 
-def test_all_phases_run_without_attributes_and_cameras_and_the_rule_is_printed(printed):
-    workdir, text = printed
+def test_all_phases_run_without_attributes_and_cameras_and_the_rule_is_printed(people, tmp_path):
+    text = lines_of(config(people, tmp_path / "records"), tmp_path / "run")
     assert "No cameras are known: the whole gallery counts" in text
     assert "Attributes of" not in text
-    results = json.loads((workdir / "seed1" / "results.json").read_text())
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(results) == ["base", "both", "full"]
     for result in results.values():
         assert result["evaluation"]["same_camera"] == "keep"
         assert result["evaluation"]["attributes"] == {}
-        assert result["evaluation"]["scores"]["valid_queries"] == 4
+        assert result["evaluation"]["scores"]["valid_queries"] == 6
 
 
-def test_two_runs_draw_two_splits_and_end_in_the_table_of_their_spread(printed):
-    workdir, text = printed
-    table = text.split("Mean and standard deviation of 2 runs:\n")[1].splitlines()
-    assert [line.split()[0] for line in table[:4]] == ["rank-1", "Base", "Both", "Full"]
-    assert all("±" in line for line in table[1:4])
-    configs = [json.loads((workdir / f"seed{i}" / "config.json").read_text()) for i in (0, 1)]
+def test_two_runs_draw_two_splits_and_end_in_the_table_of_their_spread(people, tmp_path):
+    text = lines_of(config(people, tmp_path / "records", (BASE,), repeats=2), tmp_path / "run")
+    heads, row, *_ = text.split("Mean and standard deviation of 2 runs:\n")[1].splitlines()
+    assert heads.split()[0] == "rank-1"
+    assert row.startswith("Base ")
+    assert row.count("±") == 8
+    folders = [tmp_path / "run" / f"seed{seed}" for seed in (0, 1)]
+    configs = [json.loads((folder / "config.json").read_text()) for folder in folders]
     assert [c["data"]["split_seed"] for c in configs] == [0, 1]
+    scores = [json.loads((folder / "results.json").read_text())["base"] for folder in folders]
+    assert scores[0]["map"] != scores[1]["map"]
+
+
+def test_a_folder_with_a_run_on_another_set_is_refused(people, tmp_path):
+    given = config(people, tmp_path / "records", (BASE,))
+    train(given, tmp_path / "run", Sets(given))
+    rows = [f"{path},{path.parent.name}" for path in sorted(people.rglob("*.jpg"))[:64]]
+    (tmp_path / "own.csv").write_text("\n".join(["path,identity", *rows]))
+    other = config(tmp_path / "own.csv", tmp_path / "records", (BASE,))
+    with pytest.raises(InputError, match=r"holds a run on another set: 6 people .* now 4"):
+        train(other, tmp_path / "run", Sets(other))
 
 
 def test_branches_that_nothing_teaches_are_refused_before_training(people, tmp_path):
@@ -89,8 +102,8 @@ def test_an_evaluation_that_can_find_nothing_is_refused_before_training(
 ):
     (tmp_path / "set").symlink_to(people)
     images = [path.relative_to(people) for path in sorted(people.rglob("*.jpg"))]
-    rows = [f"set/{images[i]},person {i % 4},1,train" for i in range(8)]
-    rows += [f"set/{images[8]},{query},query", f"set/{images[9]},{gallery},gallery"]
+    rows = [f"set/{images[i]},person {i % 4},1,train" for i in range(16)]
+    rows += [f"set/{images[16]},{query},query", f"set/{images[17]},{gallery},gallery"]
     csv = tmp_path / "own.csv"
     csv.write_text("\n".join(["path,identity,camera,split", *rows]))
     given = config(csv, tmp_path / "records", (BASE,))
