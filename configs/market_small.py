@@ -4,12 +4,14 @@ Paper: FGSAM, Table IV, with small networks from random weights at 128x64; no pu
 compares. Joints for phase 0 are those found by machine on Market's own crops, unpacked from
 layumi/market1501_body_point; they are read with h5py: pip install -e ".[joints]"
 Command: python -m fgsam_jax.main --config configs/market_small.py
+With the smallest OSNet: python -m fgsam_jax.main --config configs/market_small.py:osnet_x0_25
 """
 
 from fgsam_jax.config import Config, Data, Log, Model, Phase, PoseData
 
 
-def get_config() -> Config:
+def get_config(backbone: str = "resnet18") -> Config:
+    """The name of a backbone may stand behind a colon on the command line."""
     return Config(
         data=Data(
             source="data/Market-1501-v15.09.15",
@@ -24,7 +26,7 @@ def get_config() -> Config:
             sigma=6.0,
         ),
         model=Model(
-            backbone="resnet18",
+            backbone=backbone,
             width=16,
             pose_width=0.125,
             pose_kernel=5,

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -89,6 +90,16 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**31 - 1)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 2**28)
+
+
+def keep_programs() -> None:
+    """Keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where already."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path("~/.cache/fgsam_jax/programs").expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def say(text: str) -> None:

@@ -36,6 +36,7 @@ _RAMP = np.array(
 
 # Right side of the body warm, left side cold, the middle neutral.
 _SIDES = {"right": (255, 140, 40), "left": (60, 170, 255), "": (240, 240, 120)}
+_LEFT_OUT = (255, 0, 160)
 
 Crop = Image.Image | NDArray[Any]
 
@@ -88,7 +89,7 @@ def ranked_lists(
             + [f"rank {n}\n{text}".strip() for n, text in enumerate(found_captions, 1)]
         )
     legend = [(_QUERY, "query"), (_RIGHT, "same person"), (_WRONG, "another person")]
-    return _stacked(_grid(rows, captions, first_column_gap=2 * _MARGIN), _colour_key(legend))
+    return stacked(_grid(rows, captions, first_column_gap=2 * _MARGIN), _colour_key(legend))
 
 
 def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) -> Image.Image:
@@ -117,7 +118,7 @@ def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) 
         tile = _tile(image)
         rows.append([tile, *(_overlay(tile, parts[..., part]) for part in range(heat.shape[3]))])
     header = ["image", *(name.replace("_", " ") for name in part_names)]
-    return _stacked(_grid(rows, header=header), _ramp_key())
+    return stacked(_grid(rows, header=header), _ramp_key())
 
 
 def pose_overlay(
@@ -150,24 +151,72 @@ def pose_overlay(
         raise InputError(
             f"Joints must have the shape [{len(skeleton.JOINTS)}, 2], but came with {points.shape}."
         )
+    return _with_people(_tile(crop), [points * np.divide(_tile(crop).size, crop.size)])
+
+
+def labelled_pose(image: Crop, people: ArrayLike, mask: ArrayLike | None = None) -> Image.Image:
+    """A crop with the labelled joints of all its people, and what the loss leaves out in magenta.
+
+    Args:
+      image: [height, width, 3] uint8 RGB.
+      people: [any, 18, 3], (x, y, state) in pixels of `image`, the first pixel's centre at 0;
+        state 2 is drawn full, 1 with a hole, others are left out.
+      mask: [rows, columns], the share of each cell that counts, 0 to 1.
+
+    Raises:
+      InputError: shapes that do not fit.
+    """
+    joints = np.asarray(people, np.float64)
+    if joints.ndim != 3 or joints.shape[1:] != (len(skeleton.JOINTS), 3):
+        raise InputError(
+            f"People must have the shape [any, {len(skeleton.JOINTS)}, 3], "
+            f"but came with {joints.shape}."
+        )
+    crop = _picture(image)
     tile = _tile(crop)
+    if mask is not None:
+        left_out = Image.fromarray(np.uint8(255 * (1 - np.asarray(mask, np.float64)) * 0.6))
+        shade = left_out.resize(tile.size, Image.Resampling.NEAREST)
+        tile.paste(Image.new("RGB", tile.size, _LEFT_OUT), mask=shade)
+    points = (joints[..., :2] + 0.5) * np.divide(tile.size, crop.size)
+    points[joints[..., 2] <= 0] = np.nan
+    return _with_people(tile, points, joints[..., 2] == 1)
+
+
+def pose_key() -> Image.Image:
+    """What the colours of `labelled_pose` mean."""
+    named = {"right": "the person's right", "left": "the person's left", "": "neither"}
+    entries = [(colour, named[side]) for side, colour in _SIDES.items()]
+    return _colour_key([*entries, (_LEFT_OUT, "masked; joints with a hole are hidden")])
+
+
+def _with_people(
+    tile: Image.Image,
+    people: Sequence[NDArray[np.float64]] | NDArray[np.float64],
+    hidden: NDArray[np.bool_] | None = None,
+) -> Image.Image:
+    """Limbs and joints at points [people, 18, 2] of the tile; NaN leaves a joint out."""
     # Pillow draws without smoothing: draw large and shrink.
     fine = 3
-    points = points * np.divide(tile.size, crop.size) * fine
     canvas = tile.resize((tile.width * fine, tile.height * fine), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(canvas)
-    seen = np.isfinite(points.sum(axis=1))
-    for start, end in skeleton.LIMBS:
-        # The two links from the shoulders to the ears belong to the affinity fields only.
-        if seen[start] and seen[end] and (start, end) not in ((2, 16), (5, 17)):
-            line = [*points[start], *points[end]]
-            draw.line(line, fill=(0, 0, 0), width=5 * fine)
-            draw.line(line, fill=_side_colour(end), width=3 * fine)
-    for joint, (x, y) in enumerate(points):
-        if seen[joint]:
-            for radius, colour in ((4.5, (0, 0, 0)), (3, _side_colour(joint))):
-                reach = radius * fine
-                draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour)
+    for person, place in enumerate(people):
+        points = place * fine
+        seen = np.isfinite(points.sum(axis=1))
+        for start, end in skeleton.LIMBS:
+            # The two links from the shoulders to the ears belong to the affinity fields only.
+            if seen[start] and seen[end] and (start, end) not in ((2, 16), (5, 17)):
+                line = [*points[start], *points[end]]
+                draw.line(line, fill=(0, 0, 0), width=5 * fine)
+                draw.line(line, fill=_side_colour(end), width=3 * fine)
+        for joint, (x, y) in enumerate(points):
+            if seen[joint]:
+                rings = [(4.5, (0, 0, 0)), (3, _side_colour(joint))]
+                if hidden is not None and hidden[person, joint]:
+                    rings.append((1.5, (0, 0, 0)))
+                for radius, colour in rings:
+                    reach = radius * fine
+                    draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour)
     return canvas.resize(tile.size, Image.Resampling.LANCZOS)
 
 
@@ -350,10 +399,11 @@ def _ramp_key() -> Image.Image:
     return key
 
 
-def _stacked(picture: Image.Image, key: Image.Image) -> Image.Image:
-    """The picture with its key below."""
-    width = max(picture.width, key.width)
-    stacked = Image.new("RGB", (width, picture.height + key.height), _PAPER)
-    stacked.paste(picture, (0, 0))
-    stacked.paste(key, (0, picture.height))
-    return stacked
+def stacked(*pictures: Image.Image) -> Image.Image:
+    """Pictures below one another, a sheet and its key for example."""
+    size = max(picture.width for picture in pictures), sum(picture.height for picture in pictures)
+    whole, top = Image.new("RGB", size, _PAPER), 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    return whole

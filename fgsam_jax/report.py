@@ -35,7 +35,7 @@ def results_table(rows: Sequence[dict]) -> str:
         plenary = f"{100 * evaluation['plenary']['map']:.2f}"
         seconds = f"{row['seconds']:.0f} s" if "seconds" in row else ""
         lines.append([row["title"], *figures, plenary, seconds])
-    return _aligned([["", *_COLUMNS, "mAP plenary", "training"], *lines])
+    return aligned([["", *_COLUMNS, "mAP plenary", "training"], *lines])
 
 
 def spread_table(runs: Sequence[Sequence[dict]]) -> str:
@@ -51,7 +51,7 @@ def spread_table(runs: Sequence[Sequence[dict]]) -> str:
         columns = [[100 * value for value in column] for column in zip(*figures, strict=True)]
         spread = [f"{mean(x):.2f} ± {stdev(x) if len(x) > 1 else 0:.2f}" for x in columns]
         lines.append([rows[0]["title"], *spread])
-    return _aligned([["", *_COLUMNS[:-1], "mAP plenary"], *lines])
+    return aligned([["", *_COLUMNS[:-1], "mAP plenary"], *lines])
 
 
 def attribute_table(attributes: dict[str, dict]) -> str:
@@ -64,7 +64,7 @@ def attribute_table(attributes: dict[str, dict]) -> str:
     means = [sum(scores[f] for scores in attributes.values()) / len(attributes) for f in names]
     rows.append(["mean", *(f"{100 * mean:.1f}" for mean in means), ""])
     head = ["attribute", "accuracy", "majority", "balanced", "F1", "images"]
-    return _aligned([head, *rows])
+    return aligned([head, *rows])
 
 
 def _figures(scores: dict) -> list[float]:
@@ -78,7 +78,8 @@ def _figures(scores: dict) -> list[float]:
     ]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of as many cells each: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

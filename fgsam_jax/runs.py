@@ -23,18 +23,12 @@ def run_all(config: Config, workdir: Path, *, training: bool) -> None:
     Raises:
       InputError: something given cannot be used; the message says what.
     """
-    if config.repeats == 1:
-        run(expand(config, workdir), workdir, training=training)
-        return
     runs = []
-    for number in range(config.repeats):
-        seed = config.seed + number
-        data = dataclasses.replace(config.data, split_seed=config.data.split_seed + number)
-        one = dataclasses.replace(config, seed=seed, data=data, repeats=1)
-        folder = workdir / f"seed{seed}"
-        say(f"\nrun {number + 1} of {config.repeats}, in {folder}")
-        rows = run(expand(one, folder), folder, training=training)
-        if rows:
+    for number, (one, folder) in enumerate(each_run(config, workdir), 1):
+        if config.repeats > 1:
+            say(f"\nrun {number} of {config.repeats}, in {folder}")
+        rows = run(one, folder, training=training)
+        if rows and config.repeats > 1:
             runs.append(rows)
     if runs:
         say(f"\nMean and standard deviation of {len(runs)} runs:\n{report.spread_table(runs)}")
@@ -43,12 +37,26 @@ def run_all(config: Config, workdir: Path, *, training: bool) -> None:
         say(f"\nwrote {path}")
 
 
+def each_run(config: Config, workdir: Path) -> list[tuple[Config, Path]]:
+    """The configuration and the folder of each of the `config.repeats` runs, paths filled in."""
+    if config.repeats == 1:
+        return [(expand(config, workdir), workdir)]
+    runs = []
+    for number in range(config.repeats):
+        seed = config.seed + number
+        data = dataclasses.replace(config.data, split_seed=config.data.split_seed + number)
+        one = dataclasses.replace(config, seed=seed, data=data, repeats=1)
+        folder = workdir / f"seed{seed}"
+        runs.append((expand(one, folder), folder))
+    return runs
+
+
 def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     """One run: its rows of results, those of the references first. It prints and writes them."""
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
     if config.synthetic.folder:
-        _render(config)
+        render_set(config)
     sets = Sets(config)
     results = (train if training else restored_results)(config, workdir, sets)
     rows = [result for result in results if "evaluation" in result]
@@ -65,7 +73,7 @@ def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     return rows
 
 
-def _render(config: Config) -> None:
+def render_set(config: Config) -> None:
     """Write the synthetic set of the configuration, once."""
     from tqdm import tqdm
 

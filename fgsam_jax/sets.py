@@ -1,7 +1,9 @@
 """The splits that a configuration names, and the batches of a phase."""
 
 import functools
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +45,17 @@ class Sets:
         """The training batches of a phase, see `Batches` for what is refused."""
         if phase.model != "pose":
             return Batches(phase, self.table("train"), seed=seed, devices=devices)
-        pose = self._pose_data
-        if not (pose.stream or self._pose_builder.VIEWS_DIFFER):
-            return Batches(phase, self.pose(pose.split), seed=seed, devices=devices)
+        split = self._pose_data.split
+        if not self.pose_streams:
+            return Batches(phase, self.pose(split), seed=seed, devices=devices)
         return StreamedBatches(
-            phase, self._pose_builder, pose.split, *self._pose_size, seed=seed, devices=devices
+            phase, self._pose_builder, split, *self._pose_size, seed=seed, devices=devices
         )
+
+    @property
+    def pose_streams(self) -> bool:
+        """Whether the images that the pose net learns from are decoded while it does."""
+        return self._pose_data.stream or self._pose_builder.VIEWS_DIFFER
 
     @property
     def _pose_size(self) -> tuple[int, int]:
@@ -66,7 +73,7 @@ class Sets:
         return self._open(data.name, data.source, joints=data.joints)
 
     def _open(self, name: str, source: str, **beside: str) -> "LocalBuilder":
-        given = {kind: Path(path).expanduser() for kind, path in beside.items() if path}
+        given: dict[str, Any] = {k: Path(path).expanduser() for k, path in beside.items() if path}
         records = Path(self._data.records).expanduser()
         return open_set(name, Path(source).expanduser(), records, **given)
 
@@ -139,8 +146,14 @@ class Batches:
         return _spread({name: _take(x, rows) for name, x in self._columns.items()}, self._devices)
 
     def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """The batches number first, ..., last - 1."""
-        return (self(step) for step in range(first, last))
+        """The batches number first, ..., last - 1; the next is gathered while the device works."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = deque(pool.submit(self, step) for step in range(first, min(first + 1, last)))
+            for step in range(first + 1, last + 1):
+                batch = waiting.popleft().result()
+                if step < last:
+                    waiting.append(pool.submit(self, step))
+                yield batch
 
 
 class StreamedBatches:

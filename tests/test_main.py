@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
+from fgsam_jax import command as shared
 from fgsam_jax import main
 from fgsam_jax.config import Log, Phase
 
@@ -22,13 +23,13 @@ def command(monkeypatch, capfd):
     """What the command line does with a configuration and flags that were read already."""
 
     def run(config, workdir, mode="train"):
-        monkeypatch.setattr(main, "_CONFIG", SimpleNamespace(value=config))
-        monkeypatch.setattr(main, "_WORKDIR", SimpleNamespace(value=str(workdir)))
+        monkeypatch.setattr(shared, "CONFIG", SimpleNamespace(value=config))
+        monkeypatch.setattr(shared, "WORKDIR", SimpleNamespace(value=str(workdir)))
         monkeypatch.setattr(main, "_MODE", SimpleNamespace(value=mode))
-        monkeypatch.setattr(main.config_flags, "get_config_filename", lambda _: "tiny.py")
-        monkeypatch.setattr(main.flags, "FLAGS", {"config": None})
-        monkeypatch.setattr(main.flags, "mark_flag_as_required", lambda _: None)
-        monkeypatch.setattr(main.app, "run", lambda body, **_: body(["main"]))
+        monkeypatch.setattr(shared.config_flags, "get_config_filename", lambda _: "tiny.py")
+        monkeypatch.setattr(shared.flags, "FLAGS", {"config": None})
+        monkeypatch.setattr(shared.flags, "mark_flag_as_required", lambda _: None)
+        monkeypatch.setattr(shared.app, "run", lambda body, **_: body(["main"]))
         main.run()
         return capfd.readouterr().out
 
@@ -167,9 +168,9 @@ def test_a_mistaken_flag_ends_in_a_clear_line(flags, message, tmp_path):
 
 def test_the_command_line_overrides_a_field(tmp_path):
     script = (
-        "import sys; from fgsam_jax import main; from absl import app;"
-        "app.run(lambda _: print(main._CONFIG.value.model.backbone, "
-        "main._CONFIG.value.phases[1].epochs), flags_parser=main._parse)"
+        "import sys; from fgsam_jax import command; from absl import app;"
+        "app.run(lambda _: print(command.CONFIG.value.model.backbone, "
+        "command.CONFIG.value.phases[1].epochs), flags_parser=command.parse)"
     )
     flags = ["--config", DEMO, "--config.model.backbone=resnet18", "--config.phases[1].epochs=77"]
     done = subprocess.run(

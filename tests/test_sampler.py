@@ -119,3 +119,14 @@ def test_a_batch_of_people_holds_neither_junk_nor_distractors():
 def test_a_batch_that_does_not_fit_is_refused(phase, devices, message):
     with pytest.raises(InputError, match=message):
         Batches(phase, table([3, -1, 5, 9, 0, 3, 9]), seed=0, devices=devices)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (3, 7), (4, 4)])
+def test_batches_made_ahead_are_those_made_when_asked(first, last):
+    made = Batches(Phase("a", batch=2), table([3, -1, 5, 9, 0, 3, 9]), seed=0, devices=2)
+    ahead = list(made.between(first, last))
+
+    assert len(ahead) == last - first
+    for step, batch in enumerate(ahead, first):
+        np.testing.assert_array_equal(batch["image"], made(step)["image"])
+        np.testing.assert_array_equal(batch["label"], made(step)["label"])

@@ -38,6 +38,8 @@ def open_set(
     records: str | Path,
     attributes: str | Path | None = None,
     joints: str | Path | None = None,
+    *,
+    write: bool = True,
 ) -> "LocalBuilder":
     """A data set with its records on disk; they are made at the first call.
 
@@ -47,6 +49,7 @@ def open_set(
       records: where records and decoded images are kept; it may serve several data sets.
       attributes: the attribute file; by default the one in its usual place, if it is there.
       joints: joints for the crops of a set, see `fgsam_jax.data.crop_joints.read_joints`.
+      write: False makes no records, see `fgsam_jax.data.records.open_builder`.
 
     Raises:
       InputError: an unknown name, or a source that is not what `name` says.
@@ -56,7 +59,7 @@ def open_set(
     choices = builders()
     if name not in choices:
         raise InputError(f"There is no data set {name!r}: choose one of {', '.join(choices)}.")
-    return open_builder(choices[name], source, records, attributes, joints)
+    return open_builder(choices[name], source, records, attributes, joints, write=write)
 
 
 def open_table(

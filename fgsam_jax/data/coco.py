@@ -85,6 +85,16 @@ class CocoBuilder(LocalBuilder):
         """
         raise NotImplementedError
 
+    def images(self) -> dict[str, list[Path]]:
+        """The images with somebody chosen."""
+        found = {}
+        for split, folder in SPLITS.items():
+            file = _annotation_file(self.builder_config.source, folder)
+            names, people, _ = read_annotations(file)
+            shown = [number for number in sorted(people) if self.chosen(people[number])]
+            found[split] = [self.builder_config.source / folder / names[n] for n in shown]
+        return found
+
     def _shard_iterators_per_split(
         self, dl_manager: Any
     ) -> dict[str, list[Callable[[], Iterator[tuple[int, dict[str, Any]]]]]]:

@@ -1,6 +1,7 @@
 """What the re-identification sets share: crops of people, each with an identity and a camera."""
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,10 @@ class CropsBuilder(LocalBuilder):
     def crops(self) -> dict[str, list[Crop]]:
         """The crops of every split, in the order of their rows. Reads no image."""
         raise NotImplementedError
+
+    def images(self) -> dict[str, list[Path]]:
+        """The crops' files."""
+        return {split: [crop.path for crop in crops] for split, crops in self.crops().items()}
 
     def features(self) -> dict[str, Any]:
         """Image bytes, name, identity, camera, attributes and perhaps joints."""
@@ -140,8 +145,9 @@ def parse_name(path: Path) -> tuple[int, int]:
 
 def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """The images of a folder, sorted; Thumbs.db and hidden files are no part of a set."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    )
+    # Sorting the 36,036 paths of Market-1501 took a third of the time to open it; names are quick.
+    return [
+        folder / name
+        for name in sorted(os.listdir(folder))
+        if name.lower().endswith(suffixes) and not name.startswith(".")
+    ]

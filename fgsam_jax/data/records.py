@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -81,6 +82,10 @@ class LocalBuilder(tfds.core.ShardBasedBuilder):
         """The features of one example."""
         raise NotImplementedError
 
+    def images(self) -> dict[str, list[Path]]:
+        """The image files that the records of each split are made from, missing ones too."""
+        raise NotImplementedError
+
     def attributes(self) -> tuple[Attribute, ...]:
         """The attributes that an example may be labelled with."""
         return ()
@@ -123,8 +128,13 @@ def open_builder(
     records: str | Path,
     attributes: str | Path | None = None,
     joints: str | Path | None = None,
+    *,
+    write: bool = True,
 ) -> LocalBuilder:
     """The builder of a source folder, its records written if they are not there yet.
+
+    With `write=False` nothing is read or written but names and annotations: such a builder tells
+    what the records would be made from.
 
     Records live in `<records>/<set>/<fingerprint>/<version>`: another or a changed source never
     reuses them. An interrupted build leaves nothing under that name, and what it did leave goes
@@ -154,7 +164,7 @@ def open_builder(
 
     with _quiet():
         builder = make()
-        if builder.is_prepared():
+        if not write or builder.is_prepared():
             return builder
         home = Path(builder.data_dir).parent
         try:
@@ -195,8 +205,9 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
       InputError: a file cannot be read, or its name is not Unicode.
     """
     digest = hashlib.sha256()
+    inside = os.path.join(source, "")
     for path in files:
-        place = path.relative_to(source) if path.is_relative_to(source) else path
+        place = str(path).removeprefix(inside)
         try:
             stat = path.stat()
             digest.update(f"{place}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
@@ -205,8 +216,8 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
                 f"{str(path)!r} cannot be read ({error}): rename or replace it."
             ) from None
     for given in beside:
-        inside = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
-        for path in inside:
+        several = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
+        for path in several:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 

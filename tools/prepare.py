@@ -1,0 +1,93 @@
+"""Check the data sets of a configuration and make them ready, before hours of training.
+
+    python tools/prepare.py --config configs/market.py [--config.data.source=...] [--sheet all.png]
+    python tools/prepare.py --config configs/market.py --limit 500 --to small.csv
+
+The first prints what is in the sets that the phases use and everything that is wrong with them,
+draws a contact sheet, and leaves records and tables so that training starts at once. It exits with
+status 1 if something would spoil a training; `fgsam_jax.data.check` says what that is.
+
+The second lists a small part of the images to re-identify, of whole people, for trials.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+from fgsam_jax import command
+from fgsam_jax.config import Config
+from fgsam_jax.errors import InputError
+
+_SHEET = flags.DEFINE_string("sheet", "prepare.png", "Where the contact sheet goes; empty: none.")
+_LIMIT = flags.DEFINE_integer("limit", None, "List about so many training images.", lower_bound=1)
+_TO = flags.DEFINE_string("to", "subset.csv", "The list that --limit writes.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """What the flags ask for. Raises InputError for what the user can mend."""
+    del arguments
+    config, workdir = command.configuration()
+    # JAX and TFDS are imported late: a mistaken flag is answered at once.
+    from fgsam_jax.runs import each_run, render_set
+
+    logging.set_verbosity(logging.ERROR)
+    runs = each_run(config, workdir)
+    first = runs[0][0]
+    if len(runs) > 1:
+        print(f"{len(runs)} runs: the first of them is prepared")
+    if first.synthetic.folder:
+        render_set(first)
+    if _LIMIT.value:
+        limit(first, _LIMIT.value, Path(_TO.value).expanduser())
+    else:
+        prepare(first, Path(_SHEET.value).expanduser() if _SHEET.value else None)
+
+
+def prepare(config: Config, sheet: Path | None) -> None:
+    """Check, build and show. Raises InputError at the end if something would spoil a training."""
+    from fgsam_jax import describe, pictures
+    from fgsam_jax.prepare import Preparation
+
+    done = Preparation(config)
+    if sheet and done.sheets:
+        try:
+            pictures.stacked(*done.sheets).save(sheet, "png")
+        except OSError as error:
+            raise InputError(f"{sheet} cannot be written: {error.strerror}") from error
+        print(f"\nwrote {sheet}")
+    for problem in done.problems:
+        print(f"\n{describe.problem_text(problem)}")
+    fatal = sum(problem.fatal for problem in done.problems)
+    if fatal:
+        raise InputError(f"problems that would spoil a training, listed above: {fatal}")
+    print("\nready for training")
+
+
+def limit(config: Config, images: int, path: Path) -> None:
+    """Write a subset and say how to train on it."""
+    from fgsam_jax.data.check import drawn_splits
+    from fgsam_jax.data.subset import draw_subset, write_csv
+    from fgsam_jax.prepare import open_people
+
+    if all(phase.model == "pose" for phase in config.phases):
+        raise InputError("--limit takes people of config.data, which no phase of this file uses")
+    builder = open_people(config, write=False)
+    splits = drawn_splits(builder.crops(), config.data.split_seed)
+    subset = draw_subset(splits, images, config.seed)
+    write_csv(path, subset, builder.attributes())
+    counts = ", ".join(f"{split} {len(crops):,}" for split, crops in subset.items())
+    print(f"wrote {path}: {counts}. To train on it:")
+    given = flags.FLAGS["config"]
+    ours = {"data.name": "folder", "data.source": path, "data.attributes": ""}
+    fields = {**config_flags.get_override_values(given), **ours}
+    name = config_flags.get_config_filename(given)
+    shown = [f"--config.{field}={value}" for field, value in fields.items()]
+    workdir = f"--workdir=runs/{path.stem}"
+    print(shlex.join(["python", "-m", "fgsam_jax.main", f"--config={name}", workdir, *shown]))
+
+
+if __name__ == "__main__":
+    command.run(main)
