@@ -30,7 +30,8 @@ def draw_splits(identities: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     people = people[counts > 1]
     if len(people) < 2:
         raise InputError(
-            f"splits cannot be drawn: {len(people)} people have two images or more, two are needed"
+            f"splits cannot be drawn: {len(people)} people have two images or more, two are "
+            f"needed; add images, or give the splits"
         )
     random = np.random.default_rng(seed)
     training = random.permutation(people)[: len(people) // 2]
