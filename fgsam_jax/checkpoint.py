@@ -1,13 +1,16 @@
 """Checkpoints by Orbax, which describe themselves; the only file that knows Orbax."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.version import __version__
@@ -25,24 +28,17 @@ class Checkpoints:
         if not create and not self.folder.is_dir():
             raise InputError(f"there is no checkpoint at {self.folder}: train first")
         policies = ocp.checkpoint_managers
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(keep),
-                        policies.BestN(
-                            get_metric_fn=_map_of, n=1, keep_checkpoints_without_metrics=False
-                        ),
-                    ]
-                ),
-                best_fn=_map_of,
-                create=create,
-                read_only=not create,
-                cleanup_tmp_directories=create,
-                enable_async_checkpointing=False,
-            ),
+        best = policies.BestN(get_metric_fn=_map_of, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+            best_fn=_map_of,
+            create=create,
+            read_only=not create,
+            cleanup_tmp_directories=create,
+            enable_async_checkpointing=False,
         )
+        with _quiet():
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def step(self, which: str = "newest") -> int | None:
         """Step of the newest or best checkpoint; None where there is none.
@@ -86,7 +82,8 @@ class Checkpoints:
 
     def _restore(self, step: int, **arguments: Any) -> Any:
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**arguments))
+            with _quiet():
+                return self._manager.restore(step, args=ocp.args.Composite(**arguments))
         except (ValueError, KeyError, TypeError, OSError, json.JSONDecodeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(
@@ -98,6 +95,17 @@ def versions() -> dict[str, str]:
     """Versions of this package, of Python and of the packages that shape the numbers."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"fgsam_jax": __version__, "python": platform.python_version(), **found}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides Orbax's warnings: that a folder is opened to be read only is meant."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _map_of(metrics: dict[str, float]) -> float:
