@@ -29,15 +29,15 @@ class Checkpoints:
             raise InputError(f"there is no checkpoint at {self.folder}: train first")
         policies = ocp.checkpoint_managers
         best = policies.BestN(get_metric_fn=_map_of, n=1, keep_checkpoints_without_metrics=False)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-            best_fn=_map_of,
-            create=create,
-            read_only=not create,
-            cleanup_tmp_directories=create,
-            enable_async_checkpointing=False,
-        )
         with _quiet():
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+                best_fn=_map_of,
+                create=create,
+                read_only=not create,
+                cleanup_tmp_directories=create,
+                enable_async_checkpointing=False,
+            )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def step(self, which: str = "newest") -> int | None:
