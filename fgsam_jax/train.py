@@ -46,7 +46,7 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     path = workdir / _RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
     _claim(config, workdir, results)
-    _rehearse(config, sets)
+    _rehearse(config, sets, results)
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
@@ -159,7 +159,8 @@ def _first_state(
         say(f"{phase.name}: resumed at step {saved} of {last}")
         return state, checkpoints.about(saved)["seconds"]
     which = about.config.restore
-    sources = {name: build.restore(workdir, name, which)[1] for name in phase.start_from}
+    sources = {"config.init": start.converted(about.config, shapes)}
+    sources |= {name: build.restore(workdir, name, which)[1] for name in phase.start_from}
     known, lines = start.take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))
     variables = build.initial_variables(model, seed, data.height, data.width, known)
@@ -180,24 +181,31 @@ def _objective(config: Config, phase: Phase) -> Callable:
     )
 
 
-def _rehearse(config: Config, sets: Sets) -> None:
+def _rehearse(config: Config, sets: Sets, results: dict[str, dict]) -> None:
     """Whatever can be refused is refused now, not after hours of the phases before."""
     devices = jax.local_device_count()
+    modules: set[str] = set()
     for phase in config.phases:
         pose = phase.model == "pose"
         sets.batches(phase, seed=0, devices=devices)
         model = about_phase(config, phase, sets).model()
-        build.variable_shapes(model, config.data.height, config.data.width)
+        shapes = build.variable_shapes(model, config.data.height, config.data.width)
+        modules |= set(shapes["params"])
+        if phase.name not in results:
+            start.converted(config, shapes)
         tables = [sets.pose("val")] if pose else [sets.table("query"), sets.table("gallery")]
         if not all(map(len, tables)):
             raise InputError(f"{phase.name}: there is nothing to evaluate on, a split is empty")
+    for name, value in vars(config.init).items():
+        if value and name not in modules:
+            raise InputError(f"config.init.{name} is given, and no phase has a {name}")
 
 
 def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
     """Keep the configuration in the folder; refuse a folder that holds a run of another one.
 
     Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
-    again.
+    again. So do all that have none when `config.init` differs; the finished ones stay.
     """
     path = workdir / "config.json"
     wanted = json.loads(json.dumps(to_dict(config)))
@@ -210,9 +218,10 @@ def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
                     "choose another --workdir, or give the same configuration to resume"
                 )
         phases = {phase["name"]: phase for phase in wanted["phases"]}
+        same_start = held.get("init", {"backbone": "", "pose": ""}) == wanted["init"]
         for phase in held["phases"]:
             name = phase["name"]
-            if phases.get(name) == phase:
+            if phases.get(name) == phase and (same_start or name in results):
                 continue
             if name in results:
                 raise InputError(
@@ -226,7 +235,7 @@ def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
 
 def _settings(values: dict) -> dict:
     """The part of a configuration that shapes the numbers, apart from the phases."""
-    free = ("phases", "log", "evaluation_batch", "restore", "references", "repeats")
+    free = ("phases", "init", "log", "evaluation_batch", "restore", "references", "repeats")
     paths = ("source", "records", "attributes", "joints", "folder")
     return {
         name: {key: v for key, v in value.items() if key not in paths}

@@ -69,7 +69,7 @@ def _back(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
     from fgsam_jax.convert import weights
 
     if source.is_dir():
-        from fgsam_jax.convert.trained import backbone
+        from fgsam_jax.trained import backbone
 
         held, title = backbone(source, given.phase, given.which)
     else:

@@ -103,16 +103,18 @@ def _blob(message: memoryview, name: str) -> np.ndarray:
             shape = [size for f, _, v in _fields(value) if f == 1 for size in _varints(v)]
         elif field in pieces:
             pieces[field].append(value)
-    kind, width = (("<f4", 4), ("<f8", 8))[bool(pieces[8])]
+    numbers = np.dtype("<f8" if pieces[8] else "<f4")
     data = b"".join(pieces[8] or pieces[5])
     if shape is None:
         # The old form has always four sizes, and ones before those that count.
         shape = [old.get(field, 1) for field in (1, 2, 3, 4)]
         while len(shape) > 1 and shape[0] == 1:
             shape.pop(0)
-    if len(data) != width * math.prod(shape):
-        raise _BrokenError(f"{name} declares {tuple(shape)} and has {len(data) // width} numbers")
-    return np.frombuffer(data, kind).reshape(shape)
+    if len(data) != numbers.itemsize * math.prod(shape):
+        raise _BrokenError(
+            f"{name} declares {tuple(shape)} and has {len(data) // numbers.itemsize} numbers"
+        )
+    return np.frombuffer(data, numbers).reshape(shape)
 
 
 def _varints(value: memoryview) -> Iterator[int]:
