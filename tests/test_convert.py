@@ -133,10 +133,6 @@ SOURCES = {
         "resnet152_caffe", lambda: models.ResNet(152, "caffe"),
         lambda path, m: foreign.npy_folder(path / "npy", foreign.caffe_blobs(m)),
     ),
-    "torchvision's ResNet-101": (
-        "resnet101", lambda: models.ResNet(101),
-        lambda path, m: foreign.pth(path / "a.pth", {"model": foreign.state(m)}),
-    ),
     "torchvision's ResNet-152": (
         "resnet152", lambda: models.ResNet(152),
         lambda path, m: foreign.safetensors(path / "a.safetensors", foreign.state(m)),
@@ -168,7 +164,7 @@ WHOLE = (
     "reid-strong-baseline's ResNet-50", "IBN-Net's ResNet-50", "Caffe's ResNet-50",
     "torchreid's OSNet x1.0",
 )  # fmt: skip
-SMALL = ("timm's ResNet-34", "fast-reid's ResNet-50-IBN-a", "torchreid's OSNet x0.25")
+SMALL = ("torchreid's OSNet x0.25",)
 
 
 @pytest.mark.parametrize("title", WHOLE + SMALL)
@@ -185,7 +181,9 @@ def test_converted_features_equal_pytorchs(title, tmp_path, pictures, capsys):
     if title in WHOLE:
         apply = jax.jit(lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"]))
         features, updated = apply(variables, images)
-        truth = torch_features(model.double().train(), images)
+        # For an OSNet float32 is enough, and its float64 takes ten times as long.
+        exact = model if "OSNet" in title else model.double()
+        truth = torch_features(exact.train(), images)
         assert relative(features, truth) < TOLERANCE
         updated = flatten_dict(jax.device_get(updated))
         check_statistics(updated, found, model, truth[..., 0].size)
@@ -330,3 +328,42 @@ def trunk(kernels, x):
         )
         x = jax.nn.relu(x + kernels[name]["bias"])
     return x
+
+
+def test_real_imagenet_statistics_are_met_on_photographs(tmp_path, monkeypatch, capsys):
+    """Wrong colours, scaling, strides or pooling would all show: see docs/weights.md."""
+    data = Path(os.environ.get("FGSAM_DATA", "nowhere"))
+    blobs, pictures = data / "param_resnet", sorted((data / "coco_mini").rglob("*.jpg"))[:24]
+    if not (blobs.is_dir() and pictures):
+        pytest.skip("FGSAM_DATA names no folder with param_resnet and coco_mini")
+    found = run(blobs, tmp_path / "ours.safetensors", "--partial")
+    assert "missing in the source: res5a_branch2b_0" in capsys.readouterr().out
+    images = np.stack([centre_crop(path) for path in pictures])
+    shapes = names.shapes(names.BACKBONE, found.variant)
+    values = {path: found.values.get(path, np.zeros(shape)) for path, shape in shapes.items()}
+    apply = jax.jit(
+        lambda v, x: ResNet(found.variant).apply(v, x, train=True, mutable=["batch_stats"])[1]
+    )
+    updated = flatten_dict(jax.device_get(apply(unflatten_dict(values), images)))
+    shifts, ratios = [], []
+    for path, var in found.values.items():
+        if path[-1] == "var" and not path[1].startswith("layer4"):
+            place = (*path[:-1], "mean")
+            # After one step of momentum 0.9 a tenth of what was measured has come in.
+            mean = 10 * (updated[place] - 0.9 * found.values[place])
+            live = var > 1e-6
+            shift = np.abs(mean - found.values[place])[live] / np.sqrt(var[live])
+            shifts.append(np.median(shift))
+            ratios.append(np.median(10 * (updated[path] - 0.9 * var)[live] / var[live]))
+    assert len(shifts) == 145
+    assert np.median(shifts) < 0.03
+    assert 0.9 < np.median(ratios) < 1.1
+
+
+def centre_crop(path):
+    """The middle 224x224 of a picture whose shorter side is 256."""
+    picture = Image.open(path).convert("RGB")
+    scale = 256 / min(picture.size)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+    left, top = (picture.width - 224) // 2, (picture.height - 224) // 2
+    return np.asarray(picture.crop((left, top, left + 224, top + 224)))
