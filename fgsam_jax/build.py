@@ -29,6 +29,7 @@ class About:
     phase: str
     identities: int
     attributes: tuple[Attribute, ...]
+    trained_on: str = ""  # a digest of the training images' names, people and joints
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -37,6 +38,7 @@ class About:
             "phase": self.phase,
             "identities": self.identities,
             "attributes": [asdict(attribute) for attribute in self.attributes],
+            "trained_on": self.trained_on,
         }
 
     @classmethod
@@ -46,7 +48,8 @@ class About:
             Attribute(a["name"], a["part"], tuple(a["classes"])) for a in values["attributes"]
         )
         config = configs.from_dict(values["config"])
-        return cls(config, values["phase"], values["identities"], attributes)
+        digest = values.get("trained_on", "")
+        return cls(config, values["phase"], values["identities"], attributes, digest)
 
     @property
     def _phase(self) -> configs.Phase:

@@ -83,6 +83,18 @@ class Model:
 
 
 @dataclass
+class Init:
+    """Converted weights that training begins with; see tools/convert_weights.py.
+
+    A path, or hf://owner/name/file on the Hugging Face hub, either with #sha256=... at its end.
+    Earlier phases' weights win over these.
+    """
+
+    backbone: str = ""  # empty: from random weights
+    pose: str = ""
+
+
+@dataclass
 class Loss:
     """Eq. (10) and (11)."""
 
@@ -131,6 +143,7 @@ class Config:
     pose_data: PoseData = field(default_factory=PoseData)
     synthetic: Synthetic = field(default_factory=Synthetic)
     model: Model = field(default_factory=Model)
+    init: Init = field(default_factory=Init)
     loss: Loss = field(default_factory=Loss)
     phases: tuple[Phase, ...] = ()
     evaluation_batch: int = 128
@@ -223,6 +236,7 @@ def expand(config: Config, workdir: Path) -> Config:
         config,
         data=filled(config.data),
         pose_data=filled(config.pose_data),
+        init=filled(config.init),
         synthetic=filled(config.synthetic),
     )
 
@@ -239,9 +253,11 @@ def from_dict(values: dict) -> Config:
         "pose_data": PoseData,
         "synthetic": Synthetic,
         "model": Model,
+        "init": Init,
         "loss": Loss,
         "log": Log,
     }
+    values = {"init": {}, **values}  # checkpoints from before converted weights lack it
     try:
         made = {name: kind(**values[name]) for name, kind in sections.items()}
         phases = tuple(

@@ -11,7 +11,8 @@ from fgsam_jax.evaluate import reference_rows, restored_results
 from fgsam_jax.gallery import draw
 from fgsam_jax.log import say, write_atomically
 from fgsam_jax.sets import Sets
-from fgsam_jax.train import about_phase, train
+from fgsam_jax.start import about_phase
+from fgsam_jax.train import train
 
 
 def run_all(config: Config, workdir: Path, *, training: bool) -> None:

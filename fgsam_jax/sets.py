@@ -39,7 +39,8 @@ class Sets:
         """
         splits = self._pose_builder.info.splits
         split = "query" if split == "val" and "val" not in splits else split
-        return load_table(self._pose_builder, split, *self._pose_size)
+        size, seed = self._pose_size, self._data.split_seed
+        return load_table(self._pose_builder, split, *size, seed=seed)
 
     def batches(self, phase: Phase, *, seed: int, devices: int) -> "Batches | StreamedBatches":
         """The training batches of a phase, see `Batches` for what is refused."""
@@ -56,6 +57,15 @@ class Sets:
     def pose_streams(self) -> bool:
         """Whether the images that the pose net learns from are decoded while it does."""
         return self._pose_data.stream or self._pose_builder.VIEWS_DIFFER
+
+    @property
+    def pose_digest(self) -> str:
+        """A short name for what the pose net learns from."""
+        split = self._pose_data.split
+        if not self.pose_streams:
+            return self.pose(split).digest
+        builder = self._pose_builder
+        return f"{builder.name} {split} of {builder.info.splits[split].num_examples}"
 
     @property
     def _pose_size(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a phase starts from: its schedule, what it trains, and the weights of earlier phases."""
+"""What a phase starts from: its schedule, what it trains, converted and earlier phases' weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,13 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from fgsam_jax import build
 from fgsam_jax.checkpoint import Checkpoints
-from fgsam_jax.config import Phase
+from fgsam_jax.config import Config, Phase
+from fgsam_jax.convert import hub, weights
+from fgsam_jax.errors import InputError
 from fgsam_jax.models.pose import is_parse_block
+from fgsam_jax.sets import Sets
 from fgsam_jax.step import TrainState, partition
 
 
@@ -45,10 +49,66 @@ def is_trained(phase: Phase) -> Callable[[tuple[str, ...]], bool]:
     return lambda path: path[0] != "pose" or is_parse_block(path)
 
 
+def about_phase(config: Config, phase: Phase, sets: Sets) -> build.About:
+    """What the checkpoints of a phase will say; the pose phase needs no images of identities."""
+    if phase.model == "pose":
+        return build.About(config, phase.name, 0, (), sets.pose_digest)
+    digest = sets.table("train").digest
+    return build.About(config, phase.name, sets.identities, sets.attributes, digest)
+
+
+def converted(config: Config, shapes: dict[str, Any]) -> dict[str, Any]:
+    """The weights of `config.init` that a model takes.
+
+    Args:
+      config: of the run.
+      shapes: of the model's variables.
+
+    Returns:
+      Variables of the model's form, a part of them; empty where the model has no such module.
+
+    Raises:
+      InputError: a file is missing or broken, or one of its weights does not fit the model.
+    """
+    wanted = flatten_dict(shapes)
+    modules = {path[1] for path in wanted}
+    taken: dict[tuple[str, ...], Any] = {}
+    for module, name in vars(config.init).items():
+        if not name or module not in modules:
+            continue
+        where = f"config.init.{module}"
+        try:
+            held = weights.load(hub.locate(name))
+        except InputError as error:
+            raise InputError(
+                f"{where}={name}: {error}. Where weights come from is in docs/weights.md; "
+                f"{where}= (empty) trains from scratch"
+            ) from None
+        if held.module != module:
+            raise InputError(f"{where}={name} holds weights of the {held.module}")
+        if module == "backbone" and held.variant != config.model.backbone:
+            raise InputError(
+                f"{where}={name} is for config.model.backbone={held.variant}, and the run has "
+                f"{config.model.backbone}"
+            )
+        for (collection, *rest), value in held.values.items():
+            path = (collection, module, *rest)
+            if path not in wanted or wanted[path].shape != value.shape:
+                needs = wanted[path].shape if path in wanted else "no such weight"
+                raise InputError(
+                    f"{where}={name}: {'/'.join(path)} is {value.shape} and the model has {needs}: "
+                    "the weights are for the published sizes of config.model"
+                )
+            taken[path] = value
+    return unflatten_dict(taken)
+
+
 def take_matching(
     shapes: dict[str, Any], sources: dict[str, dict[str, Any]]
 ) -> tuple[dict[str, Any], list[str]]:
     """The variables of earlier phases that fit a model: same path, same shape.
+
+    Converted weights come first among the sources, under the name "init".
 
     Args:
       shapes: of the new model's variables.

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,11 @@ import optax
 
 from fgsam_jax import build, objective, start
 from fgsam_jax.checkpoint import Checkpoints
-from fgsam_jax.config import Config, Phase, to_dict
-from fgsam_jax.data.skeleton import PARTS
+from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
-from fgsam_jax.evaluate import check_matches, evaluate_phase
+from fgsam_jax.evaluate import evaluate_phase
 from fgsam_jax.log import PhaseLog, say, write_atomically
-from fgsam_jax.models.fgsam import PLENARY
+from fgsam_jax.rehearse import claim, rehearse
 from fgsam_jax.sets import Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
 
@@ -47,8 +45,8 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
         ) from None
     path = workdir / _RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
-    _claim(config, workdir, results)
-    _rehearse(config, workdir, sets)
+    claim(config, workdir, results)
+    rehearse(config, workdir, sets, results)
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
@@ -70,7 +68,7 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     seed = 1000 * config.seed + index
     batches = sets.batches(phase, seed=seed, devices=devices)
     last = batches.per_epoch * phase.epochs
-    about = about_phase(config, phase, sets)
+    about = start.about_phase(config, phase, sets)
     checkpoints = Checkpoints(
         build.checkpoint_folder(workdir, phase.name), keep=config.log.keep, create=True
     )
@@ -135,13 +133,6 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     return time.monotonic() - begun
 
 
-def about_phase(config: Config, phase: Phase, sets: Sets) -> build.About:
-    """What the checkpoints of a phase will say; the pose phase needs no images of identities."""
-    if phase.model == "pose":
-        return build.About(config, phase.name, 0, ())
-    return build.About(config, phase.name, sets.identities, sets.attributes)
-
-
 def _first_state(
     checkpoints: Checkpoints,
     about: build.About,
@@ -161,7 +152,8 @@ def _first_state(
         say(f"{phase.name}: resumed at step {saved} of {last}")
         return state, checkpoints.about(saved)["seconds"]
     which = about.config.restore
-    sources = {name: build.restore(workdir, name, which)[1] for name in phase.start_from}
+    sources = {"config.init": start.converted(about.config, shapes)}
+    sources |= {name: build.restore(workdir, name, which)[1] for name in phase.start_from}
     known, lines = start.take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))
     variables = build.initial_variables(model, seed, data.height, data.width, known)
@@ -180,94 +172,3 @@ def _objective(config: Config, phase: Phase) -> Callable:
         mining=config.loss.mining,
         axis_name=AXIS,
     )
-
-
-def _rehearse(config: Config, workdir: Path, sets: Sets) -> None:
-    """Whatever can be refused is refused now, not after hours of the phases before."""
-    devices = jax.local_device_count()
-    for phase in config.phases:
-        pose = phase.model == "pose"
-        sets.batches(phase, seed=0, devices=devices)
-        about = about_phase(config, phase, sets)
-        _check_same_set(about, workdir)
-        build.variable_shapes(about.model(), config.data.height, config.data.width)
-        if not pose:
-            _check_branches(phase, sets)
-        elif not len(sets.pose("val")):
-            raise InputError(f"{phase.name}: there is nothing to evaluate on, a split is empty")
-    if any(phase.model != "pose" for phase in config.phases):
-        check_matches(sets.table("query"), sets.table("gallery"))
-
-
-def _check_same_set(about: build.About, workdir: Path) -> None:
-    """Refuse a folder whose checkpoints are of other people: their results would be shown again."""
-    folder = build.checkpoint_folder(workdir, about.phase)
-    checkpoints = Checkpoints(folder) if folder.is_dir() else None
-    step = checkpoints.step() if checkpoints else None
-    if checkpoints is None or step is None:
-        return
-    held = build.About.from_dict(checkpoints.about(step))
-    if (held.identities, held.attributes) != (about.identities, about.attributes):
-        raise InputError(
-            f"{workdir} holds a run on another set: {held.identities} people and "
-            f"{len(held.attributes)} attributes in training, now {about.identities} and "
-            f"{len(about.attributes)}; choose another --workdir"
-        )
-
-
-def _check_branches(phase: Phase, sets: Sets) -> None:
-    """Refuse a part branch that no loss would train: it would be noise in the descriptor."""
-    if phase.model != "fgsam" or phase.triplet != "none":
-        return
-    taught = {attribute.part for attribute in sets.attributes}
-    idle = [part for part in PARTS if part != PLENARY and part not in taught]
-    if idle:
-        raise InputError(
-            f"{phase.name}: nothing teaches the branches {', '.join(idle)}, as no training image "
-            f"has an attribute there and the phase's triplet loss is none: set its triplet to "
-            f"focal and images_per_identity to 2 or more, or label such attributes"
-        )
-
-
-def _claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
-    """Keep the configuration in the folder; refuse a folder that holds a run of another one.
-
-    Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
-    again.
-    """
-    path = workdir / "config.json"
-    wanted = json.loads(json.dumps(to_dict(config)))
-    if path.exists():
-        held = json.loads(path.read_text())
-        for name, value in _settings(held).items():
-            if value != _settings(wanted).get(name):
-                raise InputError(
-                    f"{workdir} holds a run of another configuration (config.{name} differs): "
-                    "choose another --workdir, or give the same configuration to resume"
-                )
-        phases = {phase["name"]: phase for phase in wanted["phases"]}
-        for phase in held["phases"]:
-            name = phase["name"]
-            if phases.get(name) == phase:
-                continue
-            if name in results:
-                raise InputError(
-                    f"{workdir} holds a finished phase {name} of another configuration: choose "
-                    "another --workdir, or give the same configuration to resume"
-                )
-            say(f"{name}: changed before it was finished, it starts again")
-            shutil.rmtree(build.checkpoint_folder(workdir, name), ignore_errors=True)
-    write_atomically(path, json.dumps(wanted, indent=1))
-
-
-def _settings(values: dict) -> dict:
-    """The part of a configuration that shapes the numbers, apart from the phases."""
-    free = ("phases", "log", "evaluation_batch", "restore", "references", "repeats")
-    paths = ("source", "records", "attributes", "joints", "folder")
-    return {
-        name: {key: v for key, v in value.items() if key not in paths}
-        if isinstance(value, dict)
-        else value
-        for name, value in values.items()
-        if name not in free
-    }

@@ -4,6 +4,7 @@ The cache stands beside the records, in `tables/<split>-<height>x<width>`: one .
 and `table.json`, which says what it was made from. A cache that does not match is rebuilt.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -90,6 +91,15 @@ class Table:
         people = np.unique(self.identities[self.identities > 0])
         labels = np.searchsorted(people, self.identities)
         return np.where(self.identities > 0, labels, -1).astype(np.int32)
+
+    @property
+    def digest(self) -> str:
+        """A short name for the rows: their names, people and joints."""
+        digest = hashlib.sha256("\n".join(self.names.tolist()).encode())
+        digest.update(np.ascontiguousarray(self.identities).data)
+        if self.joints is not None:
+            digest.update(np.ascontiguousarray(self.joints).data)
+        return digest.hexdigest()[:16]
 
     def select(self, rows: np.ndarray) -> "Table":
         """The table of some rows: indices, a slice or a boolean mask. Copies no image."""

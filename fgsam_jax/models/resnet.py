@@ -1,15 +1,16 @@
-"""ResNet-18 to -152 (He et al., 2016) without pooling and classifier, in three published forms.
+"""ResNet-18 to -152 (He et al., 2016) without pooling and classifier, in their published forms.
 
 As torchvision builds them: the stride sits on the 3x3 convolution and every padding is symmetric.
 As He et al. published them for Caffe: the stride on the first 1x1 convolution, a pooling that
-rounds up, blue before red. And IBN-a (Pan et al., "Two at Once", 2018): half of the channels of a
-block's first normalisation are normalised by image. Each agrees with its origin to rounding, so
-weights trained elsewhere give the same numbers here. Module names follow torchvision's: conv1,
-bn1, layer1_0.conv1, layer1_0.downsample_conv.
+rounds up, blue before red. IBN-a (Pan et al., "Two at Once", 2018): half of the channels of a
+block's first normalisation are normalised by image. fast-reid's: torchvision's or IBN-a with
+Caffe's pooling. And reid-strong-baseline's, which lacks the first ReLU. Each agrees with its
+origin to rounding, so weights trained elsewhere give the same numbers here. Module names follow
+torchvision's: conv1, bn1, layer1_0.conv1, layer1_0.downsample_conv.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,7 +20,7 @@ import numpy as np
 from fgsam_jax.errors import InputError
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
-_STAGES = {
+STAGES = {
     10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
@@ -31,10 +32,25 @@ _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # blue, green, red
 
+
+class Form(NamedTuple):
+    """What a published ResNet does unlike torchvision's."""
+
+    caffe: bool = False  # the stride on the first 1x1; blue, green, red in 0..255 minus the mean
+    ceil: bool = False  # the pooling rounds the size up and pads at the end alone
+    ibn: bool = False  # IBN-a
+    stem_relu: bool = True
+
+
 # Names of the published forms: (depth, form).
-VARIANTS = {f"resnet{depth}": (depth, "torchvision") for depth in _STAGES}
-VARIANTS |= {f"resnet{depth}_caffe": (depth, "caffe") for depth in (50, 101, 152)}
-VARIANTS |= {f"resnet{depth}_ibn_a": (depth, "ibn_a") for depth in (50, 101)}
+VARIANTS = {f"resnet{depth}": (depth, Form()) for depth in STAGES}
+VARIANTS |= {f"resnet{d}_caffe": (d, Form(caffe=True, ceil=True)) for d in (50, 101, 152)}
+VARIANTS |= {f"resnet{d}_ibn_a": (d, Form(ibn=True)) for d in (50, 101)}
+VARIANTS |= {f"resnet{d}_fastreid": (d, Form(ceil=True)) for d in (18, 34, 50, 101)}
+VARIANTS |= {f"resnet{d}_fastreid_ibn_a": (d, Form(ceil=True, ibn=True)) for d in (50, 101)}
+VARIANTS |= {
+    f"resnet{d}_strong_baseline": (d, Form(stem_relu=False)) for d in (18, 34, 50, 101, 152)
+}
 
 # Fan-out initialisation, as in the ResNet paper's training code.
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -76,8 +92,7 @@ class ResNet(nn.Module):
         if self.stem not in ("imagenet", "small"):
             raise InputError(f'ResNet stem is "imagenet" or "small", not {self.stem!r}')
         depth, form = VARIANTS[self.variant]
-        plain = "caffe" if form == "caffe" else "torchvision"
-        blocks, bottleneck = _STAGES[depth]
+        blocks, bottleneck = STAGES[depth]
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -86,14 +101,15 @@ class ResNet(nn.Module):
             dtype=self.dtype,
             axis_name=self.axis_name,
         )
-        x = (_caffe_input if form == "caffe" else _torchvision_input)(images).astype(self.dtype)
+        x = (_caffe_input if form.caffe else _torchvision_input)(images).astype(self.dtype)
         if self.stem == "imagenet":
             x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
         else:
             x = _conv(self.width, 3, 2, self.dtype, "conv1")(x)
-        x = nn.relu(norm(name="bn1")(x))
+        x = norm(name="bn1")(x)
+        x = nn.relu(x) if form.stem_relu else x
         if self.stem == "imagenet":
-            x = _pool(x, form)
+            x = _pool(x, form.ceil)
         for stage, count in enumerate(blocks):
             for index in range(count):
                 stride = (1, 2, 2, self.last_stride)[stage] if index == 0 else 1
@@ -106,7 +122,8 @@ class ResNet(nn.Module):
                 }
                 if bottleneck:
                     # IBN-a leaves the last stage as it is.
-                    x = _Bottleneck(form=form if stage < 3 else plain, **shared)(x)
+                    ibn = form.ibn and stage < 3
+                    x = _Bottleneck(caffe=form.caffe, ibn=ibn, **shared)(x)
                 else:
                     x = _Basic(**shared)(x)
         return x
@@ -120,12 +137,9 @@ def _caffe_input(images: jax.Array) -> jax.Array:
     return images[..., ::-1] * 1.0 - _CAFFE_MEAN
 
 
-def _pool(x: jax.Array, form: str) -> jax.Array:
+def _pool(x: jax.Array, ceil: bool) -> jax.Array:
     """3x3 with stride 2; Caffe rounds the size up and pads at the end alone."""
-    if form == "caffe":
-        padding = tuple((0, (size - 3) % 2) for size in x.shape[1:3])
-    else:
-        padding = ((1, 1), (1, 1))
+    padding = [(0, (size - 3) % 2) if ceil else (1, 1) for size in x.shape[1:3]]
     return nn.max_pool(x, (3, 3), (2, 2), padding)
 
 
@@ -166,15 +180,14 @@ class _Bottleneck(nn.Module):
     stride: int
     norm: Any
     dtype: Any
-    form: str = "torchvision"
+    caffe: bool = False
+    ibn: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        first, second = (self.stride, 1) if self.form == "caffe" else (1, self.stride)
+        first, second = (self.stride, 1) if self.caffe else (1, self.stride)
         y = _conv(self.features, 1, first, self.dtype, "conv1")(x)
-        norm = (
-            partial(_HalfInstanceNorm, self.norm, self.dtype) if self.form == "ibn_a" else self.norm
-        )
+        norm = partial(_HalfInstanceNorm, self.norm, self.dtype) if self.ibn else self.norm
         y = nn.relu(norm(name="bn1")(y))
         y = _conv(self.features, 3, second, self.dtype, "conv2")(y)
         y = nn.relu(self.norm(name="bn2")(y))

@@ -1,0 +1,133 @@
+"""What is refused before a run trains: a folder of another run, and whatever would fail later."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+
+from fgsam_jax import build, start
+from fgsam_jax.checkpoint import Checkpoints
+from fgsam_jax.config import Config, Phase, to_dict
+from fgsam_jax.data.skeleton import PARTS
+from fgsam_jax.errors import InputError
+from fgsam_jax.evaluate import check_matches
+from fgsam_jax.log import say, write_atomically
+from fgsam_jax.models.fgsam import PLENARY
+from fgsam_jax.sets import Sets
+
+
+def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]) -> None:
+    """Refuse now what would fail after hours of the phases before.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      sets: of the configuration.
+      results: of the phases that are finished.
+
+    Raises:
+      InputError: a phase cannot be trained or evaluated; the message says why.
+    """
+    devices = jax.local_device_count()
+    modules: set[str] = set()
+    for phase in config.phases:
+        sets.batches(phase, seed=0, devices=devices)
+        about = start.about_phase(config, phase, sets)
+        _check_same_set(about, workdir)
+        shapes = build.variable_shapes(about.model(), config.data.height, config.data.width)
+        modules |= set(shapes["params"])
+        if phase.name not in results:
+            start.converted(config, shapes)
+        if phase.model == "pose":
+            _check_joints(phase, sets)
+        else:
+            _check_branches(phase, sets)
+    for name, value in vars(config.init).items():
+        if value and name not in modules:
+            raise InputError(f"config.init.{name} is given, and no phase has a {name}")
+    if any(phase.model != "pose" for phase in config.phases):
+        check_matches(sets.table("query"), sets.table("gallery"))
+
+
+def _check_same_set(about: build.About, workdir: Path) -> None:
+    """Refuse a folder whose checkpoints are of other data: their results would be shown again."""
+    folder = build.checkpoint_folder(workdir, about.phase)
+    checkpoints = Checkpoints(folder) if folder.is_dir() else None
+    step = checkpoints.step() if checkpoints else None
+    if checkpoints is None or step is None:
+        return
+    held = build.About.from_dict(checkpoints.about(step))
+    if (held.trained_on, held.attributes) != (about.trained_on, about.attributes):
+        raise InputError(
+            f"{workdir} holds a run on another set: the training images of {about.phase}, their "
+            f"people, attributes or joints differ; choose another --workdir"
+        )
+
+
+def _check_joints(phase: Phase, sets: Sets) -> None:
+    joints = sets.pose("val").joints
+    assert joints is not None
+    if not len(joints) or not (joints[..., 2] >= 0).any():
+        raise InputError(
+            f"{phase.name}: there is nothing to evaluate on, no validation image has a joint"
+        )
+
+
+def _check_branches(phase: Phase, sets: Sets) -> None:
+    """Refuse a part branch that no loss would train: it would be noise in the descriptor."""
+    if phase.model != "fgsam" or phase.triplet != "none":
+        return
+    taught = {attribute.part for attribute in sets.attributes}
+    idle = [part for part in PARTS if part != PLENARY and part not in taught]
+    if idle:
+        raise InputError(
+            f"{phase.name}: nothing teaches the branches {', '.join(idle)}, as no training image "
+            f"has an attribute there and the phase's triplet loss is none: set its triplet to "
+            f"focal and images_per_identity to 2 or more, or label such attributes"
+        )
+
+
+def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
+    """Keep the configuration in the folder; refuse a folder that holds a run of another one.
+
+    Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
+    again. So do all that have none when `config.init` differs; the finished ones stay.
+    """
+    path = workdir / "config.json"
+    wanted = json.loads(json.dumps(to_dict(config)))
+    if path.exists():
+        held = json.loads(path.read_text())
+        for name, value in _settings(held).items():
+            if value != _settings(wanted).get(name):
+                raise InputError(
+                    f"{workdir} holds a run of another configuration (config.{name} differs): "
+                    "choose another --workdir, or give the same configuration to resume"
+                )
+        phases = {phase["name"]: phase for phase in wanted["phases"]}
+        same_start = held.get("init", {"backbone": "", "pose": ""}) == wanted["init"]
+        for phase in held["phases"]:
+            name = phase["name"]
+            if phases.get(name) == phase and (same_start or name in results):
+                continue
+            if name in results:
+                raise InputError(
+                    f"{workdir} holds a finished phase {name} of another configuration: choose "
+                    "another --workdir, or give the same configuration to resume"
+                )
+            say(f"{name}: changed before it was finished, it starts again")
+            shutil.rmtree(build.checkpoint_folder(workdir, name), ignore_errors=True)
+    write_atomically(path, json.dumps(wanted, indent=1))
+
+
+def _settings(values: dict) -> dict:
+    """The part of a configuration that shapes the numbers, apart from the phases."""
+    free = ("phases", "init", "log", "evaluation_batch", "restore", "references", "repeats")
+    paths = ("source", "records", "attributes", "joints", "folder")
+    return {
+        name: {key: v for key, v in value.items() if key not in paths}
+        if isinstance(value, dict)
+        else value
+        for name, value in values.items()
+        if name not in free
+    }

@@ -1,0 +1,227 @@
+"""Training that begins with converted weights."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import optax
+import pytest
+import tiny
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import save_file
+
+from fgsam_jax import build, start, train
+from fgsam_jax.checkpoint import Checkpoints
+from fgsam_jax.config import Init, Model, Phase, check
+from fgsam_jax.convert import hub, names, readers, weights
+from fgsam_jax.errors import InputError
+from fgsam_jax.sets import Sets
+
+SIZES = dataclasses.replace(tiny.SIZES, backbone="resnet10", width=64, stem="imagenet")
+MOVED = Phase("moved", "Moved", "baseline", batch=16, learning_rate=1e-2)
+# A learning rate that leaves every weight where it begins, to nine digits.
+STILL = Phase("still", "Still", "baseline", ("moved",), batch=16, learning_rate=1e-12)
+
+
+def write(path, variant="resnet10", module=names.BACKBONE, **changes):
+    random = np.random.default_rng(0)
+    values = {
+        key: random.uniform(0.5, 1.0, shape).astype(np.float32)
+        for key, shape in names.shapes(module, variant).items()
+    }
+    values |= {tuple(name.split("/")): value for name, value in changes.get("values", {}).items()}
+    weights.save(path, weights.Weights(module, variant, values), source="a", sha256="b")
+    return values
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "resnet10.safetensors"
+    return path, write(path)
+
+
+@pytest.fixture
+def config(rendered, file):
+    init = Init(backbone=str(file[0]))
+    return tiny.config(rendered, (MOVED, STILL), model=SIZES, init=init)
+
+
+KERNEL = ("params", "backbone", "layer1_0", "conv1", "kernel")
+
+
+def test_a_phase_begins_with_the_weights(config, file, tmp_path, capsys):
+    about = train.about_phase(config, MOVED, Sets(config))
+    checkpoints = Checkpoints(tmp_path, create=True)
+    state, _ = train._first_state(checkpoints, about, tmp_path, optax.adam(1.0), 0, MOVED, 3)
+    variables = flatten_dict(state.variables())
+    for (collection, *rest), value in file[1].items():
+        np.testing.assert_array_equal(variables[collection, "backbone", *rest], value)
+    printed = capsys.readouterr().out
+    assert "moved: 3 steps; taken from config.init: backbone (60)" in printed
+    assert "new: pooled_identity (2)" in printed
+
+
+def test_an_earlier_phase_wins_over_the_weights(config, file, tmp_path, monkeypatch):
+    given = tmp_path / "given.safetensors"
+    shutil.copy(file[0], given)
+    config = dataclasses.replace(config, init=Init(backbone=str(given)))
+    results = train.train(config, tmp_path, Sets(config))
+    moved, still = (
+        flatten_dict(build.restore(tmp_path, name)[1])[KERNEL] for name in ("moved", "still")
+    )
+    assert np.abs(moved - file[1]["params", *KERNEL[2:]]).max() > 1e-3
+    np.testing.assert_allclose(still, moved, atol=1e-9)
+    # A finished run needs the file no more, and another one changes nothing.
+    given.unlink()
+    monkeypatch.setattr(train, "parallel_train_step", None)
+    for init in (config.init, Init()):
+        rest = train.train(dataclasses.replace(config, init=init), tmp_path, Sets(config))
+        assert [result["map"] for result in rest] == [result["map"] for result in results]
+
+
+def test_a_trained_backbone_leaves_under_torchvisions_names_and_comes_back(
+    config, file, tmp_path, capsys
+):
+    about = train.about_phase(config, MOVED, Sets(config))
+    folder = build.checkpoint_folder(tmp_path / "run", "moved")
+    checkpoints = Checkpoints(folder, create=True)
+    state, _ = train._first_state(checkpoints, about, tmp_path, optax.adam(1.0), 0, MOVED, 3)
+    start.save(checkpoints, dataclasses.replace(state, step=state.step + 3), about.to_dict(), None)
+    leaving, again = tmp_path / "model.safetensors", tmp_path / "again.safetensors"
+    convert_weights(str(tmp_path / "run"), "--to", str(leaving))
+    assert "60 arrays of resnet10 from the checkpoint of step 3 of moved" in capsys.readouterr().out
+    arrays = readers.read(leaving)
+    kernel = file[1]["params", "layer2_0", "downsample_conv", "kernel"]
+    np.testing.assert_array_equal(
+        arrays["layer2.0.downsample.0.weight"][:, :, 0, 0], kernel[0, 0].T
+    )
+    convert_weights(str(leaving), "--to", str(again))
+    back = weights.load(again).values
+    assert back.keys() == file[1].keys()
+    assert all(np.array_equal(back[path], value) for path, value in file[1].items())
+
+
+def convert_weights(*arguments):
+    place = Path(__file__).parents[1] / "tools" / "convert_weights.py"
+    spec = importlib.util.spec_from_file_location("convert_weights", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(list(arguments))
+
+
+def test_unfinished_phases_start_again_with_other_weights(config, tmp_path):
+    train._claim(config, tmp_path, {})
+    folders = [build.checkpoint_folder(tmp_path, name) for name in ("still", "moved")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    train._claim(dataclasses.replace(config, init=Init()), tmp_path, {"moved": {}})
+    assert [folder.exists() for folder in folders] == [False, True]
+
+
+def refused(config, message, phase=MOVED):
+    """The weights are refused before anything is trained."""
+    config = dataclasses.replace(config, phases=(phase,))
+    with pytest.raises(InputError, match=message) as error:
+        train._rehearse(config, Sets(config), {})
+    assert "\n" not in str(error.value)
+
+
+def given(config, path):
+    return dataclasses.replace(config, init=Init(backbone=str(path)))
+
+
+def test_a_missing_file_is_told_with_a_way_out(config, tmp_path):
+    refused(given(config, tmp_path / "no"), r"no file .*docs/weights.md.*trains from scratch")
+
+
+def test_a_foreign_file_is_told_to_be_converted(config, tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"PK")
+    refused(given(config, tmp_path / "a.pth"), r"run python tools/convert_weights.py .*a.pth --to")
+    save_file({"conv1.weight": np.zeros(3, np.float32)}, tmp_path / "a.safetensors")
+    refused(given(config, tmp_path / "a.safetensors"), "holds no converted weights")
+
+
+def test_weights_of_another_backbone_are_refused(config, tmp_path):
+    write(tmp_path / "a.safetensors", "osnet_x0_25")
+    refused(given(config, tmp_path / "a.safetensors"), "config.model.backbone=osnet_x0_25, and")
+
+
+def test_weights_of_published_size_do_not_fit_a_narrow_model(config, tmp_path):
+    write(tmp_path / "a.safetensors")
+    narrow = dataclasses.replace(
+        given(config, tmp_path / "a.safetensors"), model=dataclasses.replace(SIZES, width=8)
+    )
+    refused(narrow, r"backbone/bn1/mean is \(64,\) and the model has \(8,\)")
+
+
+def test_weights_of_the_other_module_are_refused(config, tmp_path):
+    write(tmp_path / "a.safetensors", names.OPENPOSE, names.POSE)
+    refused(given(config, tmp_path / "a.safetensors"), "holds weights of the pose")
+
+
+def test_weights_for_no_phase_are_refused(config, tmp_path):
+    config = dataclasses.replace(config, init=Init(pose="x.safetensors"))
+    refused(config, "config.init.pose is given, and no phase has a pose")
+
+
+def test_weights_that_are_no_numbers_are_refused(config, tmp_path):
+    broken = np.full((64,), np.nan, np.float32)
+    write(tmp_path / "a.safetensors", values={"params/bn1/bias": broken})
+    refused(given(config, tmp_path / "a.safetensors"), "params/bn1/bias .*not finite")
+
+
+def test_the_pose_net_takes_openposes_weights_and_draws_its_parse_blocks(rendered, tmp_path):
+    values = write(tmp_path / "a.safetensors", names.OPENPOSE, names.POSE)
+    config = tiny.config(
+        rendered, (tiny.POSE,), model=Model(), init=Init(pose=str(tmp_path / "a.safetensors"))
+    )
+    check(config)
+    model = train.about_phase(config, tiny.POSE, Sets(config)).model()
+    shapes = build.variable_shapes(model, 32, 16)
+    known, lines = start.take_matching(shapes, {"init": start.converted(config, shapes)})
+    assert len(flatten_dict(known)) == len(values)
+    assert "new: pose (12)" in lines
+
+
+def test_a_checksum_is_held_against_the_file(file):
+    path, _ = file
+    good = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert hub.locate(f"{path}#sha256={good}") == path
+    with pytest.raises(InputError, match="needed 00: it is another file or a broken download"):
+        hub.locate(f"{path}#sha256=00")
+
+
+def test_a_malformed_place_on_the_hub_is_refused():
+    with pytest.raises(InputError, match="needed hf://owner/name/file"):
+        hub.locate("hf://owner/file")
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """The hub switched off, with an empty cache."""
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_offline_with_nothing_cached_the_file_and_the_way_out_are_named(config, offline):
+    place = given(config, "hf://someone/weights/resnet10.safetensors")
+    refused(
+        place,
+        r"config.init.backbone=.*resnet10.safetensors of someone/weights is not in the hub's "
+        r"cache.*huggingface.co and give its path.*trains from scratch",
+    )
+
+
+def test_offline_a_cached_file_is_found(offline, file):
+    folder = offline / "models--someone--weights"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    shutil.copy(file[0], folder / "snapshots" / ("0" * 40) / "resnet10.safetensors")
+    found = hub.locate("hf://someone/weights/resnet10.safetensors")
+    assert weights.load(found).variant == "resnet10"

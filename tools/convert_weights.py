@@ -1,0 +1,87 @@
+"""Weights of other frameworks to a file for config.init, and a trained backbone back to PyTorch.
+
+    python tools/convert_weights.py resnet50.pth --to weights/resnet50.safetensors
+    python tools/convert_weights.py runs/market --to mine.safetensors
+
+SOURCE is a .pth, .safetensors, .caffemodel, a folder of .npy (Caffe's blobs), hf://owner/name/file,
+a run's folder or a file that was converted before. The last two go back, to torchvision's or
+torchreid's names. docs/weights.md lists what is known, with the licences.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fgsam_jax.errors import InputError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Convert as the command line says. Raises InputError for what the user can mend."""
+    given = _parser().parse_args(arguments)
+    from fgsam_jax.convert import hub, readers
+
+    source = hub.locate(given.source)
+    target = Path(given.to).expanduser()
+    if (source / "checkpoints").is_dir() or readers.metadata(source).get("format") == "fgsam_jax":
+        lines = _back(source, target, given)
+    else:
+        lines = _forth(source, target, given)
+    print("\n".join([*lines, f"written: {target}"]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("--to", required=True, metavar="PATH", help="a .safetensors")
+    parser.add_argument("--partial", action="store_true", help="weights may be missing")
+    parser.add_argument(
+        "--variant", default="", help="the backbone they are for, if it is not the one recognised"
+    )
+    parser.add_argument("--phase", help="of a run; its last one otherwise")
+    parser.add_argument("--which", default="newest", choices=["newest", "best"], help="checkpoint")
+    return parser
+
+
+def _forth(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
+    from fgsam_jax.convert import readers, weights
+    from fgsam_jax.convert.convert import convert
+
+    try:
+        found = convert(readers.read(source), variant=given.variant, partial=given.partial)
+    except InputError as error:
+        raise InputError(f"{source}: {error}" if str(source) not in str(error) else error) from None
+    weights.save(
+        target,
+        weights.Weights(found.module, found.variant, found.weights),
+        source=source.name,
+        sha256=readers.sha256(source),
+        missing=found.missing,
+    )
+    use = f"config.init.{found.module}={target}"
+    if found.module == "backbone":
+        use += f" with config.model.backbone={found.variant}"
+    return [*found.lines, f"to use it: {use}"]
+
+
+def _back(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
+    from fgsam_jax.convert import weights
+
+    if source.is_dir():
+        from fgsam_jax.trained import backbone
+
+        held, title = backbone(source, given.phase, given.which)
+    else:
+        held, title = weights.load(source), str(source)
+    arrays = weights.to_torch(held)
+    weights.write(target, arrays, {"format": "pt", "variant": held.variant})
+    note = weights.not_torchvision(held.variant)
+    return [f"taken: {len(arrays)} arrays of {held.variant} from {title}", *note]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
