@@ -1,4 +1,4 @@
-"""The whole method on the real Market-1501 with a model that a CPU can train in about an hour.
+"""The whole method on the real Market-1501 with a model that a CPU can train in half an hour.
 
 Paper: FGSAM, Table IV, with small networks from random weights at 128x64; no published number
 compares. Joints for phase 0 are those found by machine on Market's own crops, unpacked from

@@ -161,6 +161,9 @@ def check(config: Config) -> None:
     if len(set(names)) != len(names):
         raise InputError(f"the phases must have different names, got {', '.join(names)}")
     model = config.model
+    for where, seed in (("seed", config.seed), ("data.split_seed", config.data.split_seed)):
+        if seed < 0:
+            raise InputError(f"config.{where} must not be negative, got {seed}")
     _choose("config.restore", config.restore, ("newest", "best"))
     _choose("config.model.stem", model.stem, ("imagenet", "small"))
     _choose("config.model.gate", model.gate, ("double", "sigmoid"))

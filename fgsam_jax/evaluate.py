@@ -15,6 +15,7 @@ from fgsam_jax import build, metrics, objective
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config
 from fgsam_jax.data import Table
+from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.errors import InputError
 from fgsam_jax.log import say
 from fgsam_jax.sets import Sets
@@ -114,6 +115,7 @@ def evaluate(
     embed: Callable[[np.ndarray, str], Embedded],
     query: Table,
     gallery: Table,
+    attributes: Sequence[Attribute] = (),
 ) -> Evaluation:
     """Scores of an embedding by the Market-1501 protocol, as far as cameras are known.
 
@@ -121,6 +123,8 @@ def evaluate(
       embed: images and a title to the result of `embed_step`.
       query: images to look for.
       gallery: images to find them in; junk (identity -1) is left out, it never counts.
+      attributes: that the embedding answers; those that the set does not know, or knows with
+        other classes, are not scored.
 
     Raises:
       InputError: an empty set, or no query has anything to find.
@@ -142,16 +146,16 @@ def evaluate(
             same_camera=rule,
         )
 
-    attributes = {}
-    for name in found[0].get("attributes", {}):
-        if (query.attributes[name] < 0).all() and (gallery.attributes[name] < 0).all():
+    told = {}
+    for attribute in attributes:
+        if attribute not in query.kinds:
             continue
-        attributes[name] = metrics.attribute_scores(
-            np.concatenate([part["attributes"][name] for part in found]),
-            np.concatenate([query.attributes[name], gallery.attributes[name]]),
-            len(query.classes[name]),
-        )
-    return Evaluation(scores("descriptor"), scores("plenary"), attributes, rule)
+        name = attribute.name
+        labels = np.concatenate([query.attributes[name], gallery.attributes[name]])
+        if name in found[0]["attributes"] and (labels >= 0).any():
+            answers = np.concatenate([part["attributes"][name] for part in found])
+            told[name] = metrics.attribute_scores(answers, labels, len(attribute.classes))
+    return Evaluation(scores("descriptor"), scores("plenary"), told, rule)
 
 
 def camera_rule(query: Table, gallery: Table) -> str:
@@ -211,6 +215,7 @@ def evaluate_phase(about: build.About, variables: dict[str, Any], sets: Sets) ->
         lambda images, name: embedding(variables, images, name),
         sets.table("query"),
         sets.table("gallery"),
+        about.attributes,
     )
     headline = f"rank-1 {100 * result.scores.rank(1):.2f}, mAP {100 * result.scores.map:.2f}"
     scores = {"evaluation": result.to_dict(), "map": result.scores.map}
@@ -240,6 +245,7 @@ def restored_results(config: Config, workdir: Path, sets: Sets) -> list[dict]:
                 f"the checkpoint in {folder} is for images of {size[0]}x{size[1]}, the "
                 f"configuration asks for {config.data.height}x{config.data.width}"
             )
+        _check_split(about, config, sets)
         about.config.evaluation_batch = config.evaluation_batch
         result = evaluate_phase(about, variables, sets)
         say(f"{phase.name}: restored step {step}, {result['headline']}")
@@ -247,6 +253,19 @@ def restored_results(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     if not results:
         raise InputError(f"{workdir} holds no checkpoint of this configuration: train first")
     return results
+
+
+def _check_split(about: build.About, config: Config, sets: Sets) -> None:
+    """Refuse to test on people who were trained on; say so if the set is another one."""
+    trained, asked = about.config.data, config.data
+    if trained.name != asked.name:
+        say(f"{about.phase}: trained on {trained.name}, evaluated on {asked.name}")
+    elif sets.drawn and trained.split_seed != asked.split_seed:
+        raise InputError(
+            f"{about.phase} was trained on the split drawn with split_seed={trained.split_seed}: "
+            f"with {asked.split_seed} some of its people would be in the test. Pass "
+            f"--config.data.split_seed={trained.split_seed}"
+        )
 
 
 def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -> dict[str, float]:
@@ -258,7 +277,7 @@ def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -
       table: images with joints.
 
     Returns:
-      "heat" and "affinity", 1 where nothing was learned.
+      "heat" and "affinity", 1 where nothing was learned or nothing is known.
     """
     model, sigma = about.model(), about.config.pose_data.sigma
 
@@ -280,9 +299,10 @@ def evaluate_pose(about: build.About, variables: dict[str, Any], table: Table) -
         }
         for name, value in errors(variables, batch).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch["image"])
+    # A source that knows no limb whole, say, leaves no error to compare with.
     return {
-        "heat": sums["heat_3"] / sums["heat_empty"],
-        "affinity": sums["affinity_3"] / sums["affinity_empty"],
+        name: sums[f"{name}_3"] / sums[f"{name}_empty"] if sums[f"{name}_empty"] else 1.0
+        for name in ("heat", "affinity")
     }
 
 

@@ -28,9 +28,14 @@ def run_all(config: Config, workdir: Path, *, training: bool) -> None:
     for number, (one, folder) in enumerate(each_run(config, workdir), 1):
         if config.repeats > 1:
             say(f"\nrun {number} of {config.repeats}, in {folder}")
+        if not training and config.repeats > 1 and not (folder / "results.json").is_file():
+            say("not finished")
+            continue
         rows = run(one, folder, training=training)
         if rows and config.repeats > 1:
             runs.append(rows)
+    # A run that was stopped has fewer rows, and takes no part in the spread.
+    runs = [rows for rows in runs if len(rows) == max(map(len, runs))]
     if runs:
         say(f"\nMean and standard deviation of {len(runs)} runs:\n{report.spread_table(runs)}")
         path = workdir / ("table.json" if training else "evaluation.json")

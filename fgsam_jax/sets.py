@@ -13,6 +13,7 @@ import numpy as np
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.data import Table, load_table, open_set
 from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.data.protocol import WHOLE
 from fgsam_jax.data.sampler import IdentitySampler, shuffled_rows
 from fgsam_jax.errors import InputError
 
@@ -41,6 +42,11 @@ class Sets:
         split = "query" if split == "val" and "val" not in splits else split
         size, seed = self._pose_size, self._data.split_seed
         return load_table(self._pose_builder, split, *size, seed=seed)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the splits are drawn by `config.data.split_seed`."""
+        return set(self._builder.info.splits) == {WHOLE}
 
     def batches(self, phase: Phase, *, seed: int, devices: int) -> "Batches | StreamedBatches":
         """The training batches of a phase, see `Batches` for what is refused."""

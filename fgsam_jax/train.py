@@ -152,7 +152,8 @@ def _first_state(
         say(f"{phase.name}: resumed at step {saved} of {last}")
         return state, checkpoints.about(saved)["seconds"]
     which = about.config.restore
-    sources = {"config.init": start.converted(about.config, shapes)}
+    given = start.converted(about.config, shapes)
+    sources = {"config.init": given} if given else {}
     sources |= {name: build.restore(workdir, name, which)[1] for name in phase.start_from}
     known, lines = start.take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))

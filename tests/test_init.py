@@ -13,7 +13,7 @@ import tiny
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
-from fgsam_jax import build, start, train
+from fgsam_jax import build, rehearse, start, train
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Init, Model, Phase, check
 from fgsam_jax.convert import hub, names, readers, weights
@@ -53,7 +53,7 @@ KERNEL = ("params", "backbone", "layer1_0", "conv1", "kernel")
 
 
 def test_a_phase_begins_with_the_weights(config, file, tmp_path, capsys):
-    about = train.about_phase(config, MOVED, Sets(config))
+    about = start.about_phase(config, MOVED, Sets(config))
     checkpoints = Checkpoints(tmp_path, create=True)
     state, _ = train._first_state(checkpoints, about, tmp_path, optax.adam(1.0), 0, MOVED, 3)
     variables = flatten_dict(state.variables())
@@ -85,7 +85,7 @@ def test_an_earlier_phase_wins_over_the_weights(config, file, tmp_path, monkeypa
 def test_a_trained_backbone_leaves_under_torchvisions_names_and_comes_back(
     config, file, tmp_path, capsys
 ):
-    about = train.about_phase(config, MOVED, Sets(config))
+    about = start.about_phase(config, MOVED, Sets(config))
     folder = build.checkpoint_folder(tmp_path / "run", "moved")
     checkpoints = Checkpoints(folder, create=True)
     state, _ = train._first_state(checkpoints, about, tmp_path, optax.adam(1.0), 0, MOVED, 3)
@@ -113,11 +113,11 @@ def convert_weights(*arguments):
 
 
 def test_unfinished_phases_start_again_with_other_weights(config, tmp_path):
-    train._claim(config, tmp_path, {})
+    rehearse.claim(config, tmp_path, {})
     folders = [build.checkpoint_folder(tmp_path, name) for name in ("still", "moved")]
     for folder in folders:
         folder.mkdir(parents=True)
-    train._claim(dataclasses.replace(config, init=Init()), tmp_path, {"moved": {}})
+    rehearse.claim(dataclasses.replace(config, init=Init()), tmp_path, {"moved": {}})
     assert [folder.exists() for folder in folders] == [False, True]
 
 
@@ -125,7 +125,7 @@ def refused(config, message, phase=MOVED):
     """The weights are refused before anything is trained."""
     config = dataclasses.replace(config, phases=(phase,))
     with pytest.raises(InputError, match=message) as error:
-        train._rehearse(config, Sets(config), {})
+        rehearse.rehearse(config, Path("no run is here"), Sets(config), {})
     assert "\n" not in str(error.value)
 
 
@@ -179,7 +179,7 @@ def test_the_pose_net_takes_openposes_weights_and_draws_its_parse_blocks(rendere
         rendered, (tiny.POSE,), model=Model(), init=Init(pose=str(tmp_path / "a.safetensors"))
     )
     check(config)
-    model = train.about_phase(config, tiny.POSE, Sets(config)).model()
+    model = start.about_phase(config, tiny.POSE, Sets(config)).model()
     shapes = build.variable_shapes(model, 32, 16)
     known, lines = start.take_matching(shapes, {"init": start.converted(config, shapes)})
     assert len(flatten_dict(known)) == len(values)

@@ -112,9 +112,19 @@ def test_an_attribute_file_that_is_not_there_is_an_error(market, tmp_path):
         open_table("market1501", market, tmp_path, "train", 128, 64, tmp_path / "missing.mat")
 
 
-@pytest.mark.parametrize("content", ["other fields", "bytes"])
+@pytest.mark.parametrize("content", ["other fields", "bytes", "cut", "empty", "flipped"])
 def test_a_file_that_is_no_attribute_file_is_an_error(tmp_path, content):
     path = tmp_path / "market_attribute.mat"
+    if content in ("cut", "empty", "flipped"):
+        struct = scipy.io.loadmat(write_attributes(path))["market_attribute"]
+        scipy.io.savemat(path, {"market_attribute": struct}, do_compression=True)
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 255
+        kept = {"cut": len(whole) // 2, "empty": 0, "flipped": len(whole)}[content]
+        path.write_bytes(bytes(whole[:kept]))
+        with pytest.raises(InputError, match="cannot be read as Market-1501's attributes"):
+            read_attributes(path)
+        return
     if content == "bytes":
         path.write_bytes(b"no MATLAB file at all, but long enough to look at" * 10)
     else:

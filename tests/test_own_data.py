@@ -7,8 +7,9 @@ import pytest
 import tiny
 from trees import write_image
 
-from fgsam_jax.config import Data, Log, Phase
+from fgsam_jax.config import Data, Log, Phase, PoseData
 from fgsam_jax.errors import InputError
+from fgsam_jax.evaluate import restored_results
 from fgsam_jax.runs import run_all
 from fgsam_jax.sets import Sets
 from fgsam_jax.train import train
@@ -73,10 +74,11 @@ def test_two_runs_draw_two_splits_and_end_in_the_table_of_their_spread(people, t
 def test_a_folder_with_a_run_on_another_set_is_refused(people, tmp_path):
     given = config(people, tmp_path / "records", (BASE,))
     train(given, tmp_path / "run", Sets(given))
-    rows = [f"{path},{path.parent.name}" for path in sorted(people.rglob("*.jpg"))[:64]]
+    # As many people with as many images, but others.
+    rows = [f"{path},{100 - int(path.parent.name[-2:])}" for path in people.rglob("*.jpg")]
     (tmp_path / "own.csv").write_text("\n".join(["path,identity", *rows]))
     other = config(tmp_path / "own.csv", tmp_path / "records", (BASE,))
-    with pytest.raises(InputError, match=r"holds a run on another set: 6 people .* now 4"):
+    with pytest.raises(InputError, match="holds a run on another set: the training images of base"):
         train(other, tmp_path / "run", Sets(other))
 
 
@@ -110,3 +112,30 @@ def test_an_evaluation_that_can_find_nothing_is_refused_before_training(
     with pytest.raises(InputError, match=message):
         train(given, tmp_path / "run", Sets(given))
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_is_never_judged_on_people_it_was_trained_on(people, tmp_path):
+    given = config(people, tmp_path / "records", (BASE,))
+    train(given, tmp_path / "run", Sets(given))
+    other = dataclasses.replace(given, data=dataclasses.replace(given.data, split_seed=1))
+    with pytest.raises(InputError, match="trained on the split drawn with split_seed=0"):
+        restored_results(other, tmp_path / "run", Sets(other))
+
+
+def test_the_pose_net_learns_from_nobody_who_is_tested(people, tmp_path):
+    joints = tmp_path / "joints.json"
+    images = [str(path.relative_to(people)) for path in sorted(people.rglob("*.jpg"))]
+    nose = {"category_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [3, 3, 2], "num_keypoints": 1}
+    content = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(images)],
+        "annotations": [{"id": i, "image_id": i, **nose} for i in range(len(images))],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["nose"]}],
+    }
+    joints.write_text(json.dumps(content))
+    for seed in (0, 1):
+        data = Data("folder", str(people), "", str(tmp_path / "records"), 32, 16, seed)
+        pose = PoseData("folder", str(people), str(joints))
+        sets = Sets(tiny.config(people, (BASE,), data=data, pose_data=pose))
+        taught = set(sets.pose("train").identities.tolist())
+        assert taught == set(sets.table("train").identities.tolist())
+        assert taught.isdisjoint(sets.table("query").identities.tolist())

@@ -107,6 +107,20 @@ def test_a_person_without_labels_is_named(peta, tmp_path):
         open_table("peta", peta, tmp_path / "records", WHOLE, 32, 16)
 
 
+def test_the_labels_of_another_subset_are_refused(peta, tmp_path):
+    # In every subset people have numbers from 1, so most lines find an image.
+    lines = "".join(f"{number:04d} personalMale\n" for number in range(1, 40))
+    (peta / "CAVIAR4REID" / "archive" / "Label.txt").write_text(lines)
+
+    with pytest.raises(InputError, match="names 38 of 39 people without an image"):
+        open_table("peta", peta, tmp_path / "records", WHOLE, 32, 16)
+
+
+def test_an_attribute_file_is_refused(peta, tmp_path):
+    with pytest.raises(InputError, match="takes no attribute file"):
+        open_set("peta", peta, tmp_path / "records", attributes=peta / "MIT/archive/Label.txt")
+
+
 def test_a_missing_or_an_empty_subset_is_named(peta, tmp_path):
     (peta / "MIT" / "archive" / "00001_male_back.jpg").unlink()
     with pytest.raises(InputError, match="MIT/archive holds no image"):
@@ -126,12 +140,16 @@ def test_the_drawn_splits_share_nobody_and_have_one_query_for_each_test_person()
     people = {split: IDENTITIES[rows] for split, rows in splits.items()}
 
     assert set(people["train"]).isdisjoint(people["query"])
-    assert set(people["query"]) == set(people["gallery"])
+    assert set(people["gallery"]) == set(people["query"]) | {0}
     assert len(set(people["query"])) == len(people["query"])
     assert len(set(people["train"])) == len(set(people["query"])) == 10
     rows = np.concatenate(list(splits.values()))
     counts = {person: (person == IDENTITIES).sum() for person in set(IDENTITIES)}
-    drawn = {row for row, person in enumerate(IDENTITIES) if person > 0 and counts[person] > 1}
+    drawn = {
+        row
+        for row, person in enumerate(IDENTITIES)
+        if person == 0 or (person > 0 and counts[person] > 1)
+    }
     assert set(rows.tolist()) == drawn
     assert len(rows) == len(drawn)
 

@@ -141,6 +141,12 @@ class CocoBuilder(LocalBuilder):
                 )
             encoded, image = read_image(path)
             persons = people[image_id]
+            described = persons[0]["image_size"]
+            if described not in (None, image.size):
+                raise InputError(
+                    f"{path} is {image.width}x{image.height} and the annotations describe "
+                    f"{described[0]}x{described[1]}: unpack the images that belong to them."
+                )
             mask = loss_mask(persons, image.height, image.width)
             joints = {
                 person["id"]: convert_joints(person["keypoints"], names)
@@ -205,6 +211,10 @@ def read_annotations(
         (category,) = [entry for entry in content["categories"] if entry["name"] == "person"]
         names = list(category["keypoints"])
         images = {entry["id"]: str(entry["file_name"]) for entry in content["images"]}
+        sizes = {
+            entry["id"]: (entry["width"], entry["height"]) if "width" in entry else None
+            for entry in content["images"]
+        }
         people: dict[int, list[Person]] = defaultdict(list)
         for entry in sorted(content["annotations"], key=lambda entry: entry["id"]):
             if entry["category_id"] != category["id"]:
@@ -213,16 +223,18 @@ def read_annotations(
                 raise ValueError(f"annotation {entry['id']} has not {len(names)} keypoints")
             if len(entry["bbox"]) != 4 or entry["image_id"] not in images:
                 raise ValueError(f"annotation {entry['id']} has no box or no image")
-            # Only these are read later; every one must be there.
-            fields = ("id", "bbox", "iscrowd", "keypoints", "num_keypoints", "segmentation")
+            # Only these are read later.
+            fields = ("id", "bbox", "keypoints", "num_keypoints")
             person = {field: entry[field] for field in fields}
-            # Files in COCO's format from elsewhere may lack the area of the segment.
+            # Files in COCO's format from elsewhere may lack the segment and its area.
             person["area"] = entry.get("area", entry["bbox"][2] * entry["bbox"][3])
+            person["segmentation"] = entry.get("segmentation", [])
+            person["iscrowd"] = entry.get("iscrowd", 0)
+            person["image_size"] = sizes[entry["image_id"]]
             people[entry["image_id"]].append(person)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} cannot be read as COCO person keypoints ({type(error).__name__}: {error}). "
-            f"Use the published annotations."
+            f"{path} cannot be read as COCO person keypoints ({type(error).__name__}: {error})."
         ) from error
     return images, dict(people), names
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fgsam_jax.data.coco import convert_joints, read_annotations
+from fgsam_jax.data.protocol import WHOLE
 from fgsam_jax.data.skeleton import JOINTS
 from fgsam_jax.errors import InputError
 
@@ -43,6 +44,8 @@ def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, lis
         have the file name of one.
     """
     if path.is_dir() and (path / _mat_name("train")).is_file():
+        if WHOLE in names:
+            raise InputError(f"{path} has the joints of Market-1501, and the images are not that.")
         return {
             split: _fourteen(path / _mat_name(split), len(files)) for split, files in names.items()
         }

@@ -118,6 +118,13 @@ def _split_folders(source: Path) -> dict[str, Path]:
         }
 
     found = present(source)
+    twice = [
+        names
+        for names in SPLIT_FOLDERS.values()
+        if sum((source / name).is_dir() for name in names) > 1
+    ]
+    if twice:
+        raise InputError(f"{source} has both {' and '.join(twice[0])}: one split, two folders.")
     lacking = [" or ".join(SPLIT_FOLDERS[split]) for split in SPLIT_FOLDERS if split not in found]
     if not lacking:
         return found

@@ -3,12 +3,14 @@
 Source: the published sets, vana77/Market-1501_Attribute and vana77/DukeMTMC-attribute.
 """
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.io
+from scipy.io.matlab import MatReadError
 
 from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.data.crops import Crop, CropsBuilder, images_in, parse_name
@@ -16,6 +18,13 @@ from fgsam_jax.data.records import check_layout
 from fgsam_jax.errors import InputError
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+
+
+# What SciPy raises for files that are cut, flipped or of another kind.
+_UNREADABLE = (
+    OSError, KeyError, IndexError, TypeError, ValueError, NotImplementedError,
+    MatReadError, zlib.error,
+)  # fmt: skip
 
 
 class MarketLayout(CropsBuilder):
@@ -88,7 +97,7 @@ class MarketLayout(CropsBuilder):
                 columns = {a.name: _column(struct, a, cls.FIELDS) for a in cls.ATTRIBUTES}
                 for row, identity in enumerate(np.atleast_1d(struct["image_index"])):
                     labels[int(identity)] = {name: int(x[row]) for name, x in columns.items()}
-        except (OSError, KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             # The message of a KeyError is the missing field alone.
             raise InputError(
                 f"{path} cannot be read as {cls.TITLE}'s attributes "

@@ -13,11 +13,11 @@ def draw_splits(identities: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Rows of train, query and gallery: half of the people train, the others test.
 
     Only people with two images or more take part. One image of each test person, drawn at random,
-    is a query and the rest of them the gallery. This protocol is ours, since that of the paper's
-    PETA figures was not published; no camera is looked at.
+    is a query; the rest of them are the gallery, with all distractors (identity 0). This protocol
+    is ours, since that of the paper's PETA figures was not published; no camera is looked at.
 
     Args:
-      identities: [n] int; those below 1 take no part.
+      identities: [n] int; those below 0 take no part.
       seed: of the draw.
 
     Returns:
@@ -38,5 +38,5 @@ def draw_splits(identities: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     train = np.flatnonzero(np.isin(identities, training))
     test = np.setdiff1d(people, training)
     query = np.array([random.choice(np.flatnonzero(identities == person)) for person in test])
-    rest = np.flatnonzero(np.isin(identities, test))
+    rest = np.flatnonzero(np.isin(identities, test) | (identities == 0))
     return {"train": train, "query": np.sort(query), "gallery": np.setdiff1d(rest, query)}

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.data.view import resized
@@ -70,8 +70,17 @@ class LocalBuilder(tfds.core.ShardBasedBuilder):
 
     @staticmethod
     def find_attributes(source: Path, attributes: Path | None) -> Path | None:
-        """The attribute file to use: the one given, or one found in its usual place, or None."""
-        return attributes
+        """The attribute file to use: the one given, or one found in its usual place, or None.
+
+        Raises:
+          InputError: one is given to a set that takes none.
+        """
+        if attributes is not None:
+            raise InputError(
+                f"this set takes no attribute file, got {attributes}: leave config.data.attributes "
+                f"empty"
+            )
+        return None
 
     @staticmethod
     def files(source: Path) -> list[Path]:
@@ -169,7 +178,7 @@ def open_builder(
         home = Path(builder.data_dir).parent
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with FileLock(home / ".building.lock"):
+            with FileLock(home.parent / ".building.lock"):
                 builder = make()
                 if not builder.is_prepared():
                     _clear(home)
@@ -189,8 +198,11 @@ def open_builder(
 
 
 def _clear(home: Path) -> None:
-    """Remove what builds that were killed have left; the caller holds the lock."""
-    for path in home.iterdir():
+    """Remove what killed builds have left, also of other states of the set, and other versions.
+
+    The caller holds the lock of the set.
+    """
+    for path in (*home.parent.glob("*/incomplete.*"), *home.iterdir()):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
 
@@ -228,6 +240,12 @@ def read_image(path: Path) -> tuple[bytes, Image.Image]:
         encoded = path.read_bytes()
         with Image.open(io.BytesIO(encoded)) as image:
             return encoded, image.convert("RGB")
+    except UnidentifiedImageError as error:
+        # Pillow would name its buffer.
+        why = "it is of no known format" if encoded else "it is empty"
+        raise InputError(
+            f"{path} cannot be decoded as an image: {why}. Put a whole one in its place."
+        ) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(
             f"{path} cannot be decoded as an image ({error}). Put a whole one in its place."
@@ -243,13 +261,19 @@ def check_layout(title: str, source: Path, expected: list[str]) -> None:
     """
 
     def missing(folder: Path) -> list[str]:
-        return [name for name in expected if not (folder / name).exists()]
+        # A name with a dot is a file's, another a folder's.
+        return [
+            name
+            for name in expected
+            if not ((folder / name).is_file() if "." in name else (folder / name).is_dir())
+        ]
 
     lacking = missing(source)
     if not lacking:
         return
     if not source.is_dir():
-        found, hint = "there is no such folder", ""
+        found = "that is a file" if source.exists() else "there is no such folder"
+        hint = ""
     else:
         here = sorted(path.name for path in source.iterdir())
         found = f"found {', '.join(here[:6]) or 'an empty folder'}{', ...' * (len(here) > 6)}"

@@ -12,6 +12,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fgsam_jax.data.protocol import WHOLE
 from fgsam_jax.data.records import LocalBuilder
 from fgsam_jax.data.view import STRIDE
 from fgsam_jax.errors import InputError
@@ -155,6 +156,8 @@ def _check(
     if "joints" not in builder.info.features:
         raise InputError(f"A stream needs images with joints, {builder.TITLE} has none.")
     splits = builder.info.splits
+    if set(splits) == {WHOLE}:
+        raise InputError(f"{builder.TITLE} has no splits of its own and cannot be streamed.")
     if split not in splits:
         raise InputError(f"There is no split {split!r}: choose one of {', '.join(sorted(splits))}.")
     if height < 1 or width < 1 or height % STRIDE or width % STRIDE:
