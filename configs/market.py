@@ -1,8 +1,14 @@
 """FGSAM on Market-1501 at full size, the setting of the paper.
 
 Paper: rank-1 91.5, mAP 85.4 (Table II and text) or 86.4 (Tables IV and V).
-Weights: random at the start. The paper begins with ImageNet's and OpenPose's, so its figures are
-not what to expect from this.
+Weights: random at the start, so that nothing needs to be downloaded. The paper begins with
+ImageNet's and OpenPose's, and its figures are not what to expect without. Where torchvision's
+ResNet-50 and OpenPose's COCO body net are at hand (docs/weights.md has the sources and licences):
+    python tools/convert_weights.py resnet50-0676ba61.pth --to weights/resnet50.safetensors
+    python tools/convert_weights.py body_pose_model.pth --to weights/openpose.safetensors
+and begin with --config.init.backbone=weights/resnet50.safetensors
+--config.init.pose=weights/openpose.safetensors. The same ResNet-50 comes from the hub without
+PyTorch, as SOURCE hf://timm/resnet50.tv_in1k/model.safetensors.
 Cost: 1.5 days on a GTX-1080 by the paper; 150 + 60 + 400 epochs of 202 steps of 64 images, after
 the pose phase. Not yet run at full length here.
 Command: python -m fgsam_jax.main --config configs/market.py --config.model.dtype=bfloat16
