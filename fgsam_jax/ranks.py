@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from fgsam_jax.distances import Frame, Targets, squared_distances
 from fgsam_jax.errors import InputError
@@ -114,7 +115,8 @@ def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Ite
     frame = Frame.around(queries, gallery)
     columns = max(1, _GALLERY_BYTES // (4 * gallery.shape[1]))
     rows = _TILE_BYTES // _THREADS // (4 * min(columns, len(gallery)))
-    with ThreadPoolExecutor(_THREADS) as pool:
+    # Every thread multiplies for itself: a library's own threads would wait for one another.
+    with ThreadPoolExecutor(_THREADS) as pool, threadpool_limits(1, "blas"):
         for block in protocol.blocks():
             hits = _measured(queries, gallery, protocol, block)
             before = np.zeros(len(hits.columns), np.int64)
@@ -165,9 +167,11 @@ def _before(
         # Many doubts are cheaper to settle by a second, finer product.
         if np.sum(possible - sure) * 64 < tile.size:
             break
-    for row in np.unique(hits.rows[possible > sure]):
+    unsure = possible > sure
+    for row in np.unique(hits.rows[unsure]):
         own = slice(hits.starts[row], hits.starts[row + 1])
-        doubtful = _inside(tile[row], lower[own], upper[own])
+        near = unsure[own]
+        doubtful = _inside(tile[row], lower[own][near], upper[own][near])
         exact = targets.exact(queries[some.start + row], doubtful)
         # Those of them that were counted as surely before another positive are counted anew.
         sure[own] -= np.searchsorted(np.sort(tile[row, doubtful]), lower[own])
@@ -199,14 +203,13 @@ def _look_up(
 
 def _inside(line: NDArray, lower: NDArray, upper: NDArray) -> NDArray[np.int64]:
     """Places in a row [columns] of what is in any of the intervals [n], both bounds included."""
-    lower, upper = np.unique(lower), np.unique(upper)
-    if len(lower) == len(upper) <= 64:
+    if len(lower) > 32:
+        # As many have begun as have ended where none is open; NaN is above them all.
+        inside = np.searchsorted(lower, line, "right") > np.searchsorted(upper, line, "left")
+    else:
         inside = np.zeros(len(line), bool)
         for low, high in zip(lower, upper, strict=True):
             inside |= (line >= low) & (line <= high)
-    else:
-        inside = np.searchsorted(lower, line, "right") > np.searchsorted(upper, line, "left")
-        inside &= ~np.isnan(line)
     return np.flatnonzero(inside)
 
 
