@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgsam_jax import ranks
 from fgsam_jax.errors import InputError
+from fgsam_jax.protocol import DISTRACTOR as DISTRACTOR
 from fgsam_jax.protocol import JUNK as JUNK
 from fgsam_jax.protocol import SAME_CAMERA as SAME_CAMERA
 from fgsam_jax.protocol import Protocol, integers

@@ -83,8 +83,12 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
     unusable = np.zeros(len(matrix), bool)
 
     def work(queries: slice) -> Ranks:
-        unusable[queries] = np.isnan(matrix[queries]).any(axis=1)
-        tile = np.take(matrix[queries], protocol.kept, axis=1).astype(dtype, copy=False)
+        given = matrix[queries]
+        # The greatest of a row is NaN if any is.
+        unusable[queries] = np.isnan(given.max(axis=1))
+        everything = len(protocol.kept) == given.shape[1]
+        # A copy in any case, as some are hidden in it.
+        tile = (given if everything else given.take(protocol.kept, axis=1)).astype(dtype)
         rows, columns = protocol.positives(queries)
         hits = _in_order(rows, columns, tile[rows, columns], len(tile))
         protocol.hide(tile, queries, slice(0, len(protocol.kept)))
@@ -130,7 +134,7 @@ def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Ite
 def _measured(queries: NDArray, gallery: NDArray, protocol: Protocol, block: slice) -> _Hits:
     rows, columns = protocol.positives(block)
     distances = np.empty(len(rows))
-    for some in _parts(slice(0, len(rows)), 2048):
+    for some in _parts(slice(0, len(rows)), 256):
         distances[some] = squared_distances(
             queries[block.start + rows[some]], gallery[protocol.kept[columns[some]]]
         )
