@@ -77,7 +77,8 @@ class Targets:
         With q and g in the frame, d^2 - |q|^2 = |g|^2 - 2 q g. For u = eps / 2 of the dtype and
         r = |q| + |g| the product is wrong by at most dim u |q||g| <= dim u r^2 / 4 in any order
         of summation; rounding q and g, the norms, the sum and what it is compared with costs
-        less than 8 u r^2, the exact distances themselves 2 (dim + 4) u r^2 of float64.
+        less than 8 u r^2, the exact distances themselves 2 (dim + 4) u r^2 of float64. The
+        hundredth on top is for terms in u^2, up to a dim of 100,000.
 
         Args:
           queries: [queries, dim].

@@ -1,9 +1,8 @@
 """How well people are found and attributes told: CMC, mean average precision, mINP, accuracy.
 
 Everything about one query follows from the ranks of its positives, so the gallery is never put in
-order: the rank of a positive is its place among the positives plus the number of negatives before
-it. A gallery image comes before another when its distance is smaller or, at equal distance, when
-it stands earlier in the gallery.
+order: `ranks` counts what is before each. A gallery image comes before another when its distance
+is smaller or, at equal distance, when it stands earlier in the gallery.
 """
 
 import dataclasses
@@ -101,9 +100,10 @@ def evaluate(
     Gallery images of identity -1 (junk) are taken out; those of identity 0 (distractors) are
     nobody's match. Ties go by gallery order. A query without a positive does not count.
 
-    The scores are those of exact float64 distances, whatever the block size and the BLAS library:
-    a float64 matrix product settles every pair but those nearer to a tie than its rounding error,
-    and these are compared by the sum of squared differences.
+    The scores are those of exact float64 distances, whatever the threads and the BLAS library: a
+    float32 matrix product settles every pair but those nearer to a tie than its rounding error,
+    and these are compared by the sum of squared differences. Both sets may be memory-mapped; the
+    memory taken does not grow with queries x gallery.
 
     Args:
       query_embeddings: [queries, dim].
@@ -153,6 +153,7 @@ def evaluate_distances(
 
     Args:
       distances: [queries, gallery], smaller is more alike; infinity is allowed, NaN is not.
+        Compared as they are from float32 on, whole numbers of more than 16 bits as float64.
       query_identities: [queries] int.
       query_cameras: [queries] int.
       gallery_identities: [gallery] int.
