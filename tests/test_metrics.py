@@ -1,11 +1,13 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgsam_jax import metrics
+from fgsam_jax import metrics, protocol, ranks
+from fgsam_jax.distances import Frame, Targets, squared_distances
 from fgsam_jax.errors import InputError
 from fgsam_jax.metrics import attribute_scores, evaluate, evaluate_distances
 
@@ -185,17 +187,19 @@ def test_scores_can_be_written_as_json():
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     same_camera=st.sampled_from(metrics.SAME_CAMERA),
     levels=st.integers(1, 8),
+    cameras=st.integers(1, 3),
+    people=st.integers(0, 5),
 )
-def test_scores_equal_a_walk_down_every_ranking(seed, same_camera, levels):
+def test_scores_equal_a_walk_down_every_ranking(seed, same_camera, levels, cameras, people):
     rng = np.random.default_rng(seed)
     queries, gallery = rng.integers(1, 6), rng.integers(1, 25)
-    q_ids, g_ids = rng.integers(-1, 5, queries), rng.integers(-1, 5, gallery)
-    q_cams, g_cams = rng.integers(0, 3, queries), rng.integers(0, 3, gallery)
+    q_ids, g_ids = rng.integers(-1, people, queries), rng.integers(-1, people, gallery)
+    q_cams, g_cams = rng.integers(0, cameras, queries), rng.integers(0, cameras, gallery)
     # Whole numbers make many distances equal, and equal in both forms of the arithmetic.
     q = rng.integers(0, levels, (queries, 3)).astype(np.float32)
     g = rng.integers(0, levels, (gallery, 3)).astype(np.float32)
@@ -234,13 +238,115 @@ def test_rows_that_differ_in_their_last_bits_are_ranked_by_their_true_distance()
     assert_same(as_list(evaluate(q, q_ids, q_cams, g, g_ids, g_cams)), expected)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 8 * 301 * 5, 2**30])
-def test_scores_do_not_depend_on_the_block_size(monkeypatch, block_bytes):
-    expected = as_list(evaluate(*near_twins()))
-    monkeypatch.setattr(metrics, "_BLOCK_BYTES", block_bytes)
-    found = as_list(evaluate(*near_twins()))
-    np.testing.assert_array_equal(found[0], expected[0])
-    assert found[1:] == expected[1:]
+def few_rows(distinct, noise=0.0, people=3, queries=17, gallery=700):
+    """Collapsed embeddings: so many different rows, and noise in every number."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(distinct, 16))[rng.integers(0, distinct, queries + gallery)]
+    rows = (rows + noise * rng.normal(size=rows.shape)).astype(np.float32)
+    identities = rng.integers(-1, people + 1, queries + gallery)
+    cameras = rng.integers(0, 3, queries + gallery)
+    q, g = slice(queries), slice(queries, None)
+    return rows[q], identities[q], cameras[q], rows[g], identities[g], cameras[g]
+
+
+@pytest.mark.parametrize("same_camera", metrics.SAME_CAMERA)
+@pytest.mark.parametrize(
+    ("distinct", "noise"), [(1, 0), (2, 0), (5, 0), (1, 1e-7), (3, 1e-7), (3, 1e-5), (700, 0)]
+)
+def test_collapsed_embeddings_are_ranked_by_their_true_distance(distinct, noise, same_camera):
+    q, q_ids, q_cams, g, g_ids, g_cams = few_rows(distinct, noise)
+    differences = q[:, None].astype(np.float64) - g
+    distances = np.sum(differences**2, axis=-1)
+    expected = slow_reference(distances, q_ids, q_cams, g_ids, g_cams, same_camera, 50)
+    options = {"same_camera": same_camera}
+    assert_same(as_list(evaluate(q, q_ids, q_cams, g, g_ids, g_cams, **options)), expected)
+    assert_same(
+        as_list(evaluate_distances(distances, q_ids, q_cams, g_ids, g_cams, **options)), expected
+    )
+
+
+def assert_identical(one, other):
+    assert one.to_dict() == other.to_dict()
+
+
+SETS = {"near twins": near_twins(), "few rows": few_rows(4), "noisy": few_rows(4, 1e-6, people=40)}
+
+
+@pytest.mark.parametrize(
+    ("threads", "tile_bytes", "gallery_bytes", "pairs"),
+    [(1, 2**25, 2**24, 2**19), (2, 1, 2**24, 100), (5, 2**25, 4 * 64 * 50, 2**19), (2, 0, 999, 60)],
+)
+@pytest.mark.parametrize("name", SETS)
+def test_scores_do_not_depend_on_blocks_and_threads(
+    monkeypatch, name, threads, tile_bytes, gallery_bytes, pairs
+):
+    q, q_ids, q_cams, g, g_ids, g_cams = SETS[name]
+    distances = np.sum((q[:, None] - g) ** 2, axis=-1)
+    labels = q_ids, q_cams, g_ids, g_cams
+    expected = evaluate(*SETS[name]), evaluate_distances(distances, *labels)
+    monkeypatch.setattr(ranks, "_THREADS", threads)
+    monkeypatch.setattr(ranks, "_TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(ranks, "_GALLERY_BYTES", gallery_bytes)
+    monkeypatch.setattr(protocol, "_PAIRS", pairs)
+    assert_identical(evaluate(*SETS[name]), expected[0])
+    assert_identical(evaluate_distances(distances, *labels), expected[1])
+
+
+def test_memory_mapped_input_is_scored_as_it_lies_on_disk(tmp_path):
+    q, q_ids, q_cams, g, g_ids, g_cams = few_rows(300, 0.1)
+    distances = np.sum((q[:, None] - g) ** 2, axis=-1)
+    mapped = []
+    for index, array in enumerate((q, g, distances)):
+        np.save(tmp_path / f"{index}.npy", array)
+        mapped.append(np.load(tmp_path / f"{index}.npy", mmap_mode="r"))
+    labels = q_ids, q_cams, g_ids, g_cams
+    assert_identical(
+        evaluate(mapped[0], q_ids, q_cams, mapped[1], g_ids, g_cams),
+        evaluate(q, q_ids, q_cams, g, g_ids, g_cams),
+    )
+    assert_identical(evaluate_distances(mapped[2], *labels), evaluate_distances(distances, *labels))
+
+
+def test_memory_stays_far_below_a_matrix_of_distances():
+    rng = np.random.default_rng(4)
+    q, g = rng.normal(size=(600, 8)), rng.normal(size=(60_000, 8))
+    labels = [rng.integers(1, 3000, 600), rng.integers(1, 7, 600)]
+    gallery_labels = [rng.integers(1, 3000, 60_000), rng.integers(1, 7, 60_000)]
+    tracemalloc.start()
+    evaluate(q, *labels, g, *gallery_labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The matrix would take 275 MiB in float64.
+    assert peak < 120 * 2**20
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("offset", "scale"), [(0, 1), (1e3, 1), (1e6, 1e-3), (0, 1e18), (0, 1e-30), (1e-200, 1e-200)]
+)
+def test_fast_distances_are_as_near_to_the_exact_ones_as_they_say(dtype, offset, scale):
+    rng = np.random.default_rng(6)
+    q, g = offset + scale * rng.normal(size=(20, 33)), offset + scale * rng.normal(size=(50, 33))
+    g[7] += 100 * scale
+    g[9] = q[3]
+    targets = Targets(g, Frame.around(q, g))
+    fast, shift, slack = targets.shifted_distances(q, dtype)
+    assert fast.dtype == dtype
+    exact = np.array([squared_distances(row, g) for row in q])
+    error = np.abs(fast.astype(np.float64) + shift[:, None] - targets.scaled(exact))
+    assert (error <= slack[:, None]).all()
+
+
+def test_the_exact_distance_of_equal_rows_is_equal_wherever_they_stand():
+    rng = np.random.default_rng(7)
+    base = rng.normal(size=(5, 37)).astype(np.float32)
+    kinds = rng.integers(0, 5, 600)
+    targets = Targets(base[kinds], Frame(np.zeros(37), 10.0))
+    query = rng.normal(size=37).astype(np.float32)
+    columns = rng.permutation(600)
+    for some in (columns, columns[:200], columns[:1]):
+        found = targets.exact(query, some)
+        np.testing.assert_array_equal(found, squared_distances(query, base)[kinds[some]])
 
 
 def test_scores_do_not_change_with_half_precision_or_lists_of_the_same_numbers():
