@@ -15,6 +15,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,7 +171,47 @@ def extra_memory(run: Callable[[], Any]) -> float:
     return peak / 2**20
 
 
-SECTIONS = [scoring]
+def backbones(options: argparse.Namespace) -> list[Row]:
+    """Every published backbone: parameters, counted arithmetic and features of 256x128 images.
+
+    "gflop" is XLA's count for one image, two for a multiplication and an addition, without the
+    products with padding; "images_per_s" is of the forward pass in batches of 8, float32.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from fgsam_jax.build import make_backbone, variable_shapes
+    from fgsam_jax.config import Model
+    from fgsam_jax.models import osnet, resnet
+
+    published = [name for name in resnet.VARIANTS if "_" not in name and name != "resnet10"]
+    names = [*published, "resnet50_caffe", "resnet50_ibn_a", *osnet.VARIANTS]
+    names = ["resnet18", "resnet50", "osnet_x0_25"] if options.quick else names
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (8, 256, 128, 3), np.uint8))
+    runs: dict[str, Callable[[], Any]] = {}
+    counted: dict[str, Row] = {}
+    for name in names:
+        module = make_backbone(Model(backbone=name), jnp.float32, None)
+        shapes = variable_shapes(module, 256, 128)
+        ones = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype), shapes)
+        lowered = jax.jit(module.apply).lower(ones, images)
+        runs[name] = partial(_finished, lowered.compile(), ones, images)
+        size = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shapes["params"]))
+        flops = (lowered.cost_analysis() or {})["flops"]
+        counted[name] = {"parameters": size, "gflop": flops / len(images) / 1e9}
+    rows = in_turn("backbones", runs, 3 if options.quick else 5)
+    for row in rows:
+        row |= counted[row["what"]] | {"images_per_s": len(images) / row["median"]}
+    return rows
+
+
+def _finished(run: Callable, *arguments: Any) -> Any:
+    """JAX returns before the device has finished."""
+    return run(*arguments).block_until_ready()
+
+
+SECTIONS = [scoring, backbones]
+_TIMES = ("section", "what", "median", "spread", "ratio", "rounds")
 
 
 def main() -> None:
@@ -188,8 +229,8 @@ def main() -> None:
     print(f"{'':45}{'median':>10}{'spread':>10}{'ratio':>8}")
     for row in rows:
         figures = f"{row['median']:9.3f}s{row['spread']:9.3f}s{row['ratio']:8.2f}"
-        others = {k: v for k, v in row.items() if k.endswith(("_mib", "_difference"))}
-        print(f"{row['what']:45}{figures}  {' '.join(f'{k} {v:.3g}' for k, v in others.items())}")
+        others = [f"{name} {value:.4g}" for name, value in row.items() if name not in _TIMES]
+        print(f"{row['what']:45}{figures}  {', '.join(others)}")
     if options.json:
         options.json.write_text(json.dumps({"load": os.getloadavg(), "rows": rows}, indent=2))
 
