@@ -8,19 +8,19 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from fgsam_jax import describe, sheet
+from fgsam_jax import describe, sets, sheet
 from fgsam_jax.config import Config
-from fgsam_jax.data import Table, check, open_set
+from fgsam_jax.data import Table, check
 from fgsam_jax.data.check import File, Problem
 from fgsam_jax.data.crops import CropsBuilder
 from fgsam_jax.errors import InputError
 from fgsam_jax.log import say
-from fgsam_jax.sets import Sets
+from fgsam_jax.sets import Sets, open_pose
 
 
 def open_people(config: Config, *, write: bool) -> CropsBuilder:
     """The images to re-identify; InputError for a set that knows no people."""
-    builder = _open(config, config.data, {"attributes": config.data.attributes}, write)
+    builder = sets.open_people(config, write=write)
     if not isinstance(builder, CropsBuilder):
         raise InputError(
             f"{builder.TITLE} has no identities: name a re-identification set in config.data.name"
@@ -75,13 +75,13 @@ class Preparation:
 
     def _pose(self) -> None:
         config, data = self._config, self._config.pose_data
-        builder = _open(config, data, {"joints": data.joints}, write=False)
+        builder = open_pose(config, write=False)
         if "joints" not in builder.info.features:
             raise InputError(f"{builder.TITLE} has no joints: give config.pose_data.joints")
         images = builder.images()
         if not self._inspect(path for split in images.values() for path in split):
             return
-        _timed("records", lambda: _open(config, data, {"joints": data.joints}, write=True))
+        _timed("records", lambda: open_pose(config))
         # What is streamed has no table of its training images.
         splits = ("val",) if self._sets.pose_streams else (data.split, "val")
         tables = self._load("pose", *splits)
@@ -124,12 +124,6 @@ class Preparation:
                     self._sets.batches(phase, seed=0, devices=1)
             except InputError as error:
                 self.problems.append(Problem(str(error), fatal=True))
-
-
-def _open(config: Config, data: Any, beside: dict[str, str], write: bool) -> Any:
-    given = {kind: Path(path).expanduser() for kind, path in beside.items() if path}
-    records = Path(config.data.records).expanduser()
-    return open_set(data.name, Path(data.source).expanduser(), records, write=write, **given)
 
 
 def _timed(what: str, work: Callable[[], Any]) -> Any:

@@ -21,11 +21,29 @@ if TYPE_CHECKING:
     from fgsam_jax.data.records import LocalBuilder
 
 
+def open_people(config: Config, *, write: bool = True) -> "LocalBuilder":
+    """The images to re-identify; without `write` their records may be missing."""
+    data = config.data
+    return _open(config, data.name, data.source, write, attributes=data.attributes)
+
+
+def open_pose(config: Config, *, write: bool = True) -> "LocalBuilder":
+    """The images with joints; without `write` their records may be missing."""
+    data = config.pose_data
+    return _open(config, data.name, data.source, write, joints=data.joints)
+
+
+def _open(config: Config, name: str, source: str, write: bool, **beside: str) -> "LocalBuilder":
+    given: dict[str, Any] = {k: Path(path).expanduser() for k, path in beside.items() if path}
+    records = Path(config.data.records).expanduser()
+    return open_set(name, Path(source).expanduser(), records, write=write, **given)
+
+
 class Sets:
     """The splits of a run, each opened when first asked for."""
 
     def __init__(self, config: Config):
-        self._data, self._pose_data = config.data, config.pose_data
+        self._config, self._data, self._pose_data = config, config.data, config.pose_data
         self.table, self.pose = functools.cache(self._table), functools.cache(self._pose_table)
 
     def _table(self, split: str) -> Table:
@@ -80,18 +98,11 @@ class Sets:
 
     @functools.cached_property
     def _builder(self) -> "LocalBuilder":
-        data = self._data
-        return self._open(data.name, data.source, attributes=data.attributes)
+        return open_people(self._config)
 
     @functools.cached_property
     def _pose_builder(self) -> "LocalBuilder":
-        data = self._pose_data
-        return self._open(data.name, data.source, joints=data.joints)
-
-    def _open(self, name: str, source: str, **beside: str) -> "LocalBuilder":
-        given: dict[str, Any] = {k: Path(path).expanduser() for k, path in beside.items() if path}
-        records = Path(self._data.records).expanduser()
-        return open_set(name, Path(source).expanduser(), records, **given)
+        return open_pose(self._config)
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:

@@ -11,9 +11,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.models.resnet import torchvision_input
 
 # Channels of the stem and the three stages.
 VARIANTS = {
@@ -22,8 +22,6 @@ VARIANTS = {
     "osnet_x0_5": (32, 128, 192, 256),
     "osnet_x0_25": (16, 64, 96, 128),
 }
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -64,7 +62,7 @@ class OSNet(nn.Module):
         )
         layer: dict[str, Any] = {"norm": norm, "dtype": self.dtype}
         stem, *stages = VARIANTS[self.variant]
-        x = ((images / 255.0 - _MEAN) / _STD).astype(self.dtype)
+        x = torchvision_input(images).astype(self.dtype)
         x = _ConvNorm(stem, 7, 2, **layer, name="conv1")(x)
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
         for stage, channels in enumerate(stages, 2):

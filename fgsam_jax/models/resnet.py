@@ -101,7 +101,7 @@ class ResNet(nn.Module):
             dtype=self.dtype,
             axis_name=self.axis_name,
         )
-        x = (_caffe_input if form.caffe else _torchvision_input)(images).astype(self.dtype)
+        x = (_caffe_input if form.caffe else torchvision_input)(images).astype(self.dtype)
         if self.stem == "imagenet":
             x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
         else:
@@ -129,7 +129,8 @@ class ResNet(nn.Module):
         return x
 
 
-def _torchvision_input(images: jax.Array) -> jax.Array:
+def torchvision_input(images: jax.Array) -> jax.Array:
+    """RGB images in 0..255 as torchvision's models want them."""
     return (images / 255.0 - _IMAGENET_MEAN) / _IMAGENET_STD
 
 
