@@ -1,8 +1,10 @@
 """What a run writes while it trains: a progress bar, JSON lines and TensorBoard events."""
 
 import ctypes
+import hashlib
 import json
 import os
+import platform
 import sys
 import time
 from pathlib import Path
@@ -97,9 +99,22 @@ def keep_programs() -> None:
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path("~/.cache/fgsam_jax/programs").expanduser()
+        folder = Path("~/.cache/fgsam_jax/programs").expanduser() / _processor()
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _processor() -> str:
+    """A short name for what the processor can do: a program may not run on another kind.
+
+    Homes are often shared by the machines of a cluster.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
 def say(text: str) -> None:
