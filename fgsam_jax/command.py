@@ -44,3 +44,6 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         app.run(main, flags_parser=parse)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

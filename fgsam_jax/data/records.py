@@ -156,16 +156,10 @@ def open_builder(
     source, records = Path(source), Path(records)
     given = None if attributes is None else Path(attributes)
     points = None if joints is None else Path(joints)
-    if given is not None and not given.is_file():
-        raise InputError(
-            f"The attribute file {given} was not found. Correct the path, or leave it out to go "
-            f"without attributes."
-        )
-    if points is not None and not points.exists():
-        raise InputError(f"The joints {points} were not found. Correct the path.")
+    files = _check_given(builder_class, source, given, points)
     found = builder_class.find_attributes(source, given)
     beside = [path for path in (found, points) if path is not None]
-    name = fingerprint(source, builder_class.files(source), beside)
+    name = fingerprint(source, files, beside)
 
     def make() -> LocalBuilder:
         config = SourceConfig(name=name, source=source, attributes=found, joints=points)
@@ -195,6 +189,26 @@ def open_builder(
                 ) from error
             raise
         return builder
+
+
+def _check_given(
+    builder_class: type[LocalBuilder], source: Path, attributes: Path | None, joints: Path | None
+) -> list[Path]:
+    """The files of the source. InputError if something is not there; all of it is told together."""
+    problems, files = [], []
+    try:
+        files = builder_class.files(source)
+    except InputError as error:
+        problems.append(str(error))
+    if attributes is not None and not attributes.is_file():
+        problems.append(
+            f"The attribute file {attributes} was not found. Correct the path, or make it empty."
+        )
+    if joints is not None and not joints.exists():
+        problems.append(f"The joints {joints} were not found. Correct the path.")
+    if problems:
+        raise InputError(" ".join(problems))
+    return files
 
 
 def _clear(home: Path) -> None:
@@ -287,8 +301,8 @@ def check_layout(title: str, source: Path, expected: list[str]) -> None:
             hint = f" It lacks {', '.join(lacking)}."
     raise InputError(
         f"{title} was not found at {source}: expected {', '.join(expected[:-1])} and "
-        f"{expected[-1]} in it, {found}.{hint} Unpack the data set there or pass "
-        f"--config.data.source=..."
+        f"{expected[-1]} in it, {found}.{hint} Unpack the data set there or correct "
+        f"its source in the configuration."
     )
 
 
