@@ -116,11 +116,24 @@ class Phase:
     train_pose: str = "cpb_only"  # [D] no pose loss in Eq. (11); "all", "none"
     epochs: int = 1
     batch: int = 64  # [D]
+    accumulate: int = 1  # pieces of a batch, one after the other: same gradients in less memory,
+    # but batch normalisation sees a piece at a time
     images_per_identity: int = 0  # K of P x K batches of batch / K identities; 0: shuffled
     learning_rate: float = 1e-3
     warmup_epochs: float = 0.0  # the learning rate rises linearly over these
     halve_every: int = 50  # epochs
     flip: bool = True
+
+
+@dataclass
+class Compute:
+    """How the device works; the results are the same up to rounding."""
+
+    # Updates in one call of the device; 0: 10 on an accelerator, 1 on a CPU, where XLA uses one
+    # core inside a loop (a step of the demo's baseline then took 2.1 s instead of 0.14 s).
+    steps_per_call: int = 0
+    resident: str = "auto"  # the training images on the device: "yes", "no"; "auto": if they fit
+    remat: bool = False  # keep only the products of the forward pass; less memory, more time
 
 
 @dataclass
@@ -145,6 +158,7 @@ class Config:
     model: Model = field(default_factory=Model)
     init: Init = field(default_factory=Init)
     loss: Loss = field(default_factory=Loss)
+    compute: Compute = field(default_factory=Compute)
     phases: tuple[Phase, ...] = ()
     evaluation_batch: int = 128
     restore: str = "newest"  # which checkpoint of a phase is evaluated: "newest" or "best"
@@ -191,6 +205,9 @@ def check(config: Config) -> None:
                 f"config.pose_data: height and width are 0 or divisible by 8, got {side}"
             )
     _choose("config.model.dtype", config.model.dtype, ("float32", "bfloat16"))
+    _choose("config.compute.resident", config.compute.resident, ("auto", "yes", "no"))
+    if config.compute.steps_per_call < 0:
+        raise InputError("config.compute.steps_per_call must not be negative")
     _choose("config.loss.mining", config.loss.mining, ("hard", "all"))
     for index, phase in enumerate(config.phases):
         here = f"config.phases[{index}]"
@@ -215,8 +232,8 @@ def check(config: Config) -> None:
             )
         if phase.triplet != "none" and phase.batch == phase.images_per_identity:
             raise InputError(f"{here} has one identity in a batch: no image has a rival")
-        if phase.epochs < 1 or phase.batch < 1 or phase.halve_every < 1:
-            raise InputError(f"{here}: epochs, batch and halve_every must be 1 or more")
+        if min(phase.epochs, phase.batch, phase.halve_every, phase.accumulate) < 1:
+            raise InputError(f"{here}: epochs, batch, accumulate and halve_every must be 1 or more")
 
 
 def _choose(where: str, value: str, choices: tuple[str, ...]) -> None:
@@ -258,9 +275,10 @@ def from_dict(values: dict) -> Config:
         "model": Model,
         "init": Init,
         "loss": Loss,
+        "compute": Compute,
         "log": Log,
     }
-    values = {"init": {}, **values}  # checkpoints from before converted weights lack it
+    values = {"init": {}, "compute": {}, **values}  # older checkpoints lack them
     try:
         made = {name: kind(**values[name]) for name, kind in sections.items()}
         phases = tuple(

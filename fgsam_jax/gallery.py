@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgsam_jax import build, pictures
+from fgsam_jax import build, pictures, processes
 from fgsam_jax.data import Table
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
 from fgsam_jax.evaluate import BatchedEmbedding
@@ -20,7 +20,10 @@ _QUERIES, _RANKS, _CROPS = 8, 10, 6
 
 
 def draw(workdir: Path, sets: Sets) -> list[Path]:
-    """Draw the last phase of a run into workdir/pictures. Returns the files written."""
+    """Draw the last phase of a run into workdir/pictures. Returns the files written.
+
+    Of several processes all embed, and the first writes.
+    """
     about, variables, _ = build.restore(workdir)
     folder = workdir / "pictures"
     folder.mkdir(exist_ok=True)
@@ -29,6 +32,8 @@ def draw(workdir: Path, sets: Sets) -> list[Path]:
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
     embedding = BatchedEmbedding(about.model(), about.config.evaluation_batch)
     found = [embedding(variables, table.images)["descriptor"] for table in (shown, gallery)]
+    if not processes.first():
+        return []
     written = [folder / "ranked_lists.png"]
     _ranked_lists(shown, gallery, *found).save(written[0])
     if about.kind != "baseline":

@@ -14,9 +14,11 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from fgsam_jax import processes
+
 
 class PhaseLog:
-    """The log of one phase.
+    """The log of one phase, written by the first process.
 
     `workdir/log.jsonl` gets a line for every few steps and one for each epoch, with every loss
     and sign; TensorBoard gets the same under `workdir/tensorboard/<phase>`.
@@ -118,9 +120,10 @@ def _processor() -> str:
 
 
 def say(text: str) -> None:
-    """Print a line without breaking a progress bar."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """Print a line without breaking a progress bar; of several processes the first prints."""
+    if processes.first():
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
 
 
 def grouped(metrics: dict[str, float]) -> dict[str, float]:
@@ -146,7 +149,9 @@ def _forget_after(path: Path, phase: str, step: int) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """A run killed while it writes leaves the old file."""
+    """A run killed while it writes leaves the old file. Of several processes the first writes."""
+    if not processes.first():
+        return
     scratch = path.with_name(path.name + ".part")
     scratch.write_text(text)
     scratch.replace(path)

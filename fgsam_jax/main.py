@@ -16,12 +16,15 @@ def main(arguments: Sequence[str]) -> None:
     del arguments
     config, workdir = command.configuration()
     # JAX and Orbax are imported late: a mistaken flag is answered at once.
+    from fgsam_jax import processes
     from fgsam_jax.log import keep_freed_memory, keep_programs
     from fgsam_jax.runs import run_all
 
     logging.set_verbosity(logging.ERROR)
     keep_freed_memory()
     keep_programs()
+    if others := command.several_processes():
+        processes.join(*others)
     run_all(config, workdir, training=_MODE.value == "train")
 
 

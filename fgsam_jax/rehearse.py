@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jax
 
-from fgsam_jax import build, start
+from fgsam_jax import build, processes, start
 from fgsam_jax.checkpoint import Checkpoints
-from fgsam_jax.config import Config, Phase, to_dict
+from fgsam_jax.config import Config, Phase, from_dict, to_dict
 from fgsam_jax.data.skeleton import PARTS
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import check_matches
@@ -29,7 +29,7 @@ def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]
     Raises:
       InputError: a phase cannot be trained or evaluated; the message says why.
     """
-    devices = jax.local_device_count()
+    devices = jax.device_count()
     modules: set[str] = set()
     for phase in config.phases:
         sets.batches(phase, seed=0, devices=devices)
@@ -92,12 +92,14 @@ def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
     """Keep the configuration in the folder; refuse a folder that holds a run of another one.
 
     Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
-    again. So do all that have none when `config.init` differs; the finished ones stay.
+    again. So do all that have none when `config.init` differs; the finished ones stay. Of several
+    processes all judge, and the first writes.
     """
     path = workdir / "config.json"
     wanted = json.loads(json.dumps(to_dict(config)))
+    changed: list[str] = []
     if path.exists():
-        held = json.loads(path.read_text())
+        held = json.loads(json.dumps(to_dict(from_dict(json.loads(path.read_text())))))
         for name, value in _settings(held).items():
             if value != _settings(wanted).get(name):
                 raise InputError(
@@ -105,7 +107,7 @@ def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
                     "choose another --workdir, or give the same configuration to resume"
                 )
         phases = {phase["name"]: phase for phase in wanted["phases"]}
-        same_start = held.get("init", {"backbone": "", "pose": ""}) == wanted["init"]
+        same_start = held["init"] == wanted["init"]
         for phase in held["phases"]:
             name = phase["name"]
             if phases.get(name) == phase and (same_start or name in results):
@@ -115,14 +117,28 @@ def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
                     f"{workdir} holds a finished phase {name} of another configuration: choose "
                     "another --workdir, or give the same configuration to resume"
                 )
-            say(f"{name}: changed before it was finished, it starts again")
+            changed.append(name)
+    processes.wait("the configuration has been judged")
+    for name in changed:
+        say(f"{name}: changed before it was finished, it starts again")
+        if processes.first():
             shutil.rmtree(build.checkpoint_folder(workdir, name), ignore_errors=True)
     write_atomically(path, json.dumps(wanted, indent=1))
+    processes.wait("the configuration is written")
 
 
 def _settings(values: dict) -> dict:
     """The part of a configuration that shapes the numbers, apart from the phases."""
-    free = ("phases", "init", "log", "evaluation_batch", "restore", "references", "repeats")
+    free = (
+        "phases",
+        "init",
+        "compute",
+        "log",
+        "evaluation_batch",
+        "restore",
+        "references",
+        "repeats",
+    )
     paths = ("source", "records", "attributes", "joints", "folder")
     return {
         name: {key: v for key, v in value.items() if key not in paths}

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from fgsam_jax import report
+from fgsam_jax import processes, report
 from fgsam_jax.config import Config, expand
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import reference_rows, restored_results
@@ -62,7 +62,9 @@ def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
     if config.synthetic.folder:
-        render_set(config)
+        if processes.first():
+            render_set(config)
+        processes.wait("the set is rendered")
     sets = Sets(config)
     results = (train if training else restored_results)(config, workdir, sets)
     rows = [result for result in results if "evaluation" in result]
@@ -73,7 +75,9 @@ def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
         rows = reference_rows(about_phase(config, last, sets), sets) + rows
     say("\n" + report.tables(rows))
     path = workdir / ("table.json" if training else "evaluation.json")
-    path.write_text(json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1))
+    write_atomically(
+        path, json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1)
+    )
     written = [path, *(draw(workdir, sets) if training and config.log.pictures else [])]
     say("\nwrote " + ", ".join(map(str, written)))
     return rows

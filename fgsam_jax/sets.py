@@ -3,7 +3,7 @@
 import functools
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ from fgsam_jax.errors import InputError
 
 if TYPE_CHECKING:
     from fgsam_jax.data.records import LocalBuilder
+
+# How many batches, and the batches; see `Batches.feeds`.
+Feed = tuple[int, Any]
 
 
 def open_people(config: Config, *, write: bool = True) -> "LocalBuilder":
@@ -66,15 +69,15 @@ class Sets:
         """Whether the splits are drawn by `config.data.split_seed`."""
         return set(self._builder.info.splits) == {WHOLE}
 
-    def batches(self, phase: Phase, *, seed: int, devices: int) -> "Batches | StreamedBatches":
-        """The training batches of a phase, see `Batches` for what is refused."""
+    def batches(self, phase: Phase, *, seed: int, **share: int) -> "Batches | StreamedBatches":
+        """The training batches of a phase, see `Batches` for the rest and for what is refused."""
         if phase.model != "pose":
-            return Batches(phase, self.table("train"), seed=seed, devices=devices)
+            return Batches(phase, self.table("train"), seed=seed, **share)
         split = self._pose_data.split
         if not self.pose_streams:
-            return Batches(phase, self.pose(split), seed=seed, devices=devices)
+            return Batches(phase, self.pose(split), seed=seed, **share)
         return StreamedBatches(
-            phase, self._pose_builder, split, *self._pose_size, seed=seed, devices=devices
+            phase, self._pose_builder, split, *self._pose_size, seed=seed, **share
         )
 
     @property
@@ -121,36 +124,49 @@ class Batches:
 
     Attributes:
       per_epoch: steps of an epoch, images // batch.
+      columns: what a batch is gathered from, by name; rows are images.
     """
 
-    def __init__(self, phase: Phase, table: Table, *, seed: int, devices: int):
+    def __init__(
+        self,
+        phase: Phase,
+        table: Table,
+        *,
+        seed: int,
+        devices: int,
+        process: int = 0,
+        processes: int = 1,
+    ):
         """Take a phase's batches from a table.
 
         Args:
           phase: its batch size and its P x K, if any.
           table: of the training split; junk and distractors are never drawn.
           seed: of the order.
-          devices: over how many a batch is spread.
+          devices: of this process, over which its share of a batch is spread.
+          process, processes: this process takes its part of every batch, and gathers no other.
 
         Raises:
           InputError: the batch does not fit the devices, the images or the identities.
         """
-        _check_devices(phase, devices)
+        _check_devices(phase, devices * processes)
         self._phase, self._seed, self._devices = phase, seed, devices
-        self._columns: dict[str, Any] = {"image": table.images}
+        share = phase.batch // processes
+        self._mine = slice(process * share, (process + 1) * share)
+        self.columns: dict[str, Any] = {"image": table.images}
         self._rows = np.arange(len(table))
         if phase.model == "pose":
             if table.joints is None:
                 raise InputError(
                     f"{phase.name}: the pose net learns from joints, this set has none"
                 )
-            self._columns |= {"joints": table.joints, "mask": table.mask}
+            self.columns |= {"joints": table.joints, "mask": table.mask}
             # A crop without known joints would teach nothing.
             self._rows = np.flatnonzero((table.joints[..., 2] >= 0).any((1, 2)))
         else:
             attributes = {name: x.astype(np.int32) for name, x in table.attributes.items()}
             labels = table.labels
-            self._columns |= {"label": labels, "attributes": attributes}
+            self.columns |= {"label": labels, "attributes": attributes}
             self._rows = np.flatnonzero(labels >= 0)
         if len(self._rows) < phase.batch:
             raise InputError(
@@ -163,28 +179,58 @@ class Batches:
             people = phase.batch // phase.images_per_identity
             self._sampler = IdentitySampler(table.labels, people, phase.images_per_identity)
 
-    def __call__(self, step: int) -> dict[str, Any]:
-        """Batch number `step`, from 0; leaves [devices, batch / devices, ...]."""
+    def rows(self, step: int) -> np.ndarray:
+        """This process's rows of batch number `step`, from 0: [devices, share of a device]."""
         if self._sampler:
             rows = self._sampler.rows(seed=self._seed, step=step)
         else:
             order = shuffled_rows(len(self._rows), self._phase.batch, seed=self._seed, step=step)
             rows = self._rows[order]
-        return _spread({name: _take(x, rows) for name, x in self._columns.items()}, self._devices)
+        return rows[self._mine].reshape(self._devices, -1)
 
-    def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """The batches number first, ..., last - 1; the next is gathered while the device works."""
+    def __call__(self, step: int) -> dict[str, Any]:
+        """Batch number `step`, from 0; leaves [devices, share of a device, ...]."""
+        return self._take(self.rows(step))
+
+    def _take(self, rows: np.ndarray) -> dict[str, Any]:
+        return jax.tree.map(lambda column: np.asarray(column[rows]), self.columns)
+
+    def feeds(
+        self, first: int, last: int, length: int = 1, *, rows: bool = False
+    ) -> Iterator[Feed]:
+        """The batches number first, ..., last - 1, several in one call of the device.
+
+        The next is gathered while the device works. No feed goes over the end of an epoch.
+
+        Args:
+          first, last: steps.
+          length: the most batches in one feed.
+          rows: give their rows alone, for columns that the device holds.
+
+        Yields:
+          How many batches, and them in leaves [devices, length, share of a device, ...]; what is
+          lacking at the end of an epoch is filled up with the last.
+        """
+
+        def gather(begin: int, count: int) -> Feed:
+            steps = [begin + min(index, count - 1) for index in range(length)]
+            chosen = np.stack([self.rows(step) for step in steps], axis=1)
+            return count, chosen if rows else self._take(chosen)
+
         with ThreadPoolExecutor(1) as pool:
-            waiting = deque(pool.submit(self, step) for step in range(first, min(first + 1, last)))
-            for step in range(first + 1, last + 1):
-                batch = waiting.popleft().result()
-                if step < last:
-                    waiting.append(pool.submit(self, step))
-                yield batch
+            waiting: deque[Future[Feed]] = deque()
+            for begin, count in calls(first, last, length, self.per_epoch):
+                waiting.append(pool.submit(gather, begin, count))
+                if len(waiting) > 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
 
 class StreamedBatches:
     """`Batches` of a set with joints that is decoded while the device works."""
+
+    columns: dict[str, Any] = {}  # noqa: RUF012 - there is nothing to gather from
 
     def __init__(
         self,
@@ -196,33 +242,53 @@ class StreamedBatches:
         *,
         seed: int,
         devices: int,
+        process: int = 0,
+        processes: int = 1,
     ):
         """As `Batches` and `fgsam_jax.data.stream.Stream`."""
         from fgsam_jax.data.stream import Stream
 
-        _check_devices(phase, devices)
-        self._stream = Stream(builder, split, height, width, phase.batch, seed=seed)
+        _check_devices(phase, devices * processes)
+        self._stream = Stream(
+            builder,
+            split,
+            height,
+            width,
+            phase.batch,
+            seed=seed,
+            process=process,
+            processes=processes,
+        )
         self._devices, self.per_epoch = devices, self._stream.per_epoch
 
     def __call__(self, step: int) -> dict[str, Any]:
-        """Batch number `step`, from 0; leaves [devices, batch / devices, ...]."""
-        return _spread(self._stream(step), self._devices)
+        """Batch number `step`, from 0; leaves [devices, share of a device, ...]."""
+        return jax.tree.map(self._spread, self._stream(step))
 
-    def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """The batches number first, ..., last - 1."""
-        return (_spread(batch, self._devices) for batch in self._stream.batches(first, last))
+    def feeds(self, first: int, last: int, length: int = 1) -> Iterator[Feed]:
+        """As `Batches.feeds`."""
+        made = self._stream.batches(first, last)
+        for _, count in calls(first, last, length, self.per_epoch):
+            batches = [jax.tree.map(self._spread, next(made)) for _ in range(count)]
+            batches += [batches[-1]] * (length - count)
+            yield count, jax.tree.map(lambda *x: np.stack(x, axis=1), *batches)
+
+    def _spread(self, column: np.ndarray) -> np.ndarray:
+        return column.reshape(self._devices, -1, *column.shape[1:])
+
+
+def calls(first: int, last: int, length: int, per_epoch: int) -> Iterator[tuple[int, int]]:
+    """Steps first, ..., last - 1 as (begin, count), cut where an epoch ends."""
+    while first < last:
+        count = min(length, last - first, per_epoch - first % per_epoch)
+        yield first, count
+        first += count
 
 
 def _check_devices(phase: Phase, devices: int) -> None:
-    if phase.batch % devices:
+    if phase.batch % (devices * phase.accumulate):
+        pieces = f" in {phase.accumulate} pieces" if phase.accumulate > 1 else ""
         raise InputError(
             f"{phase.name}: a batch of {phase.batch} cannot be spread over {devices} devices"
+            + pieces
         )
-
-
-def _take(column: Any, rows: np.ndarray) -> Any:
-    return jax.tree.map(lambda x: np.asarray(x[rows]), column)
-
-
-def _spread(batch: dict[str, Any], devices: int) -> dict[str, Any]:
-    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)

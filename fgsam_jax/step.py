@@ -1,7 +1,7 @@
-"""One step of training and one of embedding: pure functions, and the one place that pmaps them."""
+"""Steps of training and one of embedding: pure functions, and the one place that pmaps them."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import flax.linen as nn
@@ -69,6 +69,8 @@ def train_step(
     objective: Callable[[Outputs, dict[str, Any]], Terms],
     optimizer: optax.GradientTransformation,
     flip: bool = True,
+    accumulate: int = 1,
+    remat: bool = False,
     axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update. With `axis_name`, this device's share of the batch; the result is the same
@@ -82,6 +84,10 @@ def train_step(
       objective: outputs and batch to terms.
       optimizer: made for `state.params`.
       flip: mirror examples at random.
+      accumulate: pieces of the batch that go through the model one after the other, see
+        `pieced_gradients`.
+      remat: keep of the forward pass only what products and convolutions give, and compute the
+        rest again for the gradients.
       axis_name: of the devices.
 
     Returns:
@@ -91,15 +97,19 @@ def train_step(
     if flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
 
-    def total(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
-        variables = state.replace(params=params).variables()
-        outputs, updates = model.apply(
-            variables, batch["image"], train=True, mutable=["batch_stats"]
-        )
-        terms = objective(outputs, batch)
-        return sum(terms.losses.values(), start=jnp.zeros(())), (terms, updates)
+    def apply(params: Any, stats: Any, images: jax.Array) -> tuple[Outputs, Any]:
+        variables = state.replace(params=params, batch_stats=stats).variables()
+        outputs, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        return cast(Outputs, outputs), updates.get("batch_stats", {})
 
-    (loss, (terms, updates)), gradients = jax.value_and_grad(total, has_aux=True)(state.params)
+    def total(outputs: Outputs) -> tuple[jax.Array, Terms]:
+        terms = objective(outputs, batch)
+        return sum(terms.losses.values(), start=jnp.zeros(())), terms
+
+    if remat:
+        apply = jax.checkpoint(apply, policy=_is_product)
+    find = partial(pieced_gradients, pieces=accumulate) if accumulate > 1 else whole_gradients
+    loss, terms, stats, gradients = find(apply, total, state, batch["image"])
     metrics = {**terms.losses, **terms.signs, "total": loss}
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
@@ -107,11 +117,109 @@ def train_step(
     after = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, changes),
-        batch_stats=updates.get("batch_stats", {}),
+        batch_stats=stats,
         opt_state=opt_state,
     )
     finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((after.params, after.batch_stats))]
     return after, {**metrics, "finite": jnp.stack(finite).all() & jnp.isfinite(metrics["total"])}
+
+
+def whole_gradients(
+    apply: Callable, total: Callable, state: TrainState, images: jax.Array
+) -> tuple[jax.Array, Terms, Any, Any]:
+    """Loss, terms, new batch statistics and gradients of a batch.
+
+    Args:
+      apply: parameters, batch statistics and images to `Outputs` and new batch statistics.
+      total: outputs of the whole batch to the loss and its terms.
+      state: before.
+      images: [batch, height, width, 3].
+    """
+
+    def run(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
+        outputs, stats = apply(params, state.batch_stats, images)
+        loss, terms = total(outputs)
+        return loss, (terms, stats)
+
+    (loss, (terms, stats)), gradients = jax.value_and_grad(run, has_aux=True)(state.params)
+    return loss, terms, stats, gradients
+
+
+def pieced_gradients(
+    apply: Callable, total: Callable, state: TrainState, images: jax.Array, *, pieces: int
+) -> tuple[jax.Array, Terms, Any, Any]:
+    """`whole_gradients` in the memory of a piece, for a second forward pass.
+
+    The outputs of all pieces are made first and the loss is differentiated with respect to them,
+    so that triplets are mined in the whole batch; then each piece is run again and its part of
+    that gradient is pulled back (Gao et al., "Scaling Deep Contrastive Learning Batch Size under
+    Memory Limited Setup", 2021). The numbers are those of the whole batch, except that batch
+    normalisation sees one piece at a time.
+    """
+    cut = images.reshape(pieces, -1, *images.shape[1:])
+    outputs = jax.lax.map(lambda x: apply(state.params, state.batch_stats, x)[0], cut)
+    joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
+    (loss, terms), pulls = jax.value_and_grad(total, has_aux=True)(joined)
+    pulls = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), pulls)
+
+    def add(carry: tuple[Any, Any], piece: tuple[jax.Array, Any]) -> tuple[Any, None]:
+        stats, sums = carry
+        part, pull = piece
+        _, back, stats = jax.vjp(lambda p: apply(p, stats, part), state.params, has_aux=True)
+        return (stats, jax.tree.map(jnp.add, sums, back(pull)[0])), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (stats, gradients), _ = jax.lax.scan(add, (state.batch_stats, zeros), (cut, pulls))
+    return loss, terms, stats, gradients
+
+
+def _is_product(primitive: Any, *operands: Any, **_: Any) -> bool:
+    # JAX cannot keep complex products (those of spectra); they are cheap.
+    product = primitive.name in ("dot_general", "conv_general_dilated")
+    return product and jnp.issubdtype(operands[0].dtype, jnp.floating)
+
+
+def train_steps(
+    state: TrainState,
+    columns: dict[str, Any],
+    feed: Any,
+    count: jax.Array | int,
+    key: jax.Array,
+    **arguments: Any,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Several updates in one program.
+
+    Args:
+      state: before.
+      columns: what batches are gathered from, or empty.
+      feed: rows of the columns [length, batch], or where these are empty the batches themselves,
+        leaves [length, batch, ...].
+      count: of updates, at most `length`.
+      key: of the phase.
+      **arguments: of `train_step`.
+
+    Returns:
+      The state after, and the metrics of each update, [length]; those after `count` mean nothing.
+    """
+    length = jax.tree.leaves(feed)[0].shape[0]
+
+    def batch(index: jax.Array | int) -> dict[str, Any]:
+        if columns:
+            return jax.tree.map(lambda column: column[feed[index]], columns)
+        return jax.tree.map(lambda x: x[index], feed)
+
+    if length == 1:  # without a loop, in which XLA uses one core of a CPU
+        state, metrics = train_step(state, batch(0), key, **arguments)
+        return state, jax.tree.map(lambda x: x[None], metrics)
+    step = jax.jit(partial(train_step, **arguments))  # traced once for both uses
+    _, shapes = jax.eval_shape(step, state, jax.eval_shape(batch, 0), key)
+    history = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+
+    def update(index: jax.Array, carry: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+        state, metrics = step(carry[0], batch(index), key)
+        return state, jax.tree.map(lambda h, x: h.at[index].set(x), carry[1], metrics)
+
+    return jax.lax.fori_loop(0, count, update, (state, history))
 
 
 def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
@@ -140,22 +248,29 @@ def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module
     }
 
 
-def parallel_train_step(devices: list[jax.Device] | None = None, **arguments: Any) -> Callable:
-    """`train_step` over devices: (state, batch, key), batch leaves [devices, batch / devices, ...].
+def parallel_train_steps(devices: list[jax.Device] | None = None, **arguments: Any) -> Callable:
+    """`train_steps` over all devices of all processes: (state, columns, feed, count, key).
 
-    The state goes in and comes out once, without a device axis; its old buffers are reused.
+    Leaves of the feed are [devices of this process, length, share of a device, ...]. State and
+    columns go in once, without a device axis, and so does the state come out; its old buffers are
+    reused.
     """
 
-    def step(state: TrainState, batch: dict[str, Any], key: jax.Array):
-        return train_step(state, batch, key, axis_name=AXIS, **arguments)
+    def steps(state: TrainState, columns: Any, feed: Any, count: Any, key: jax.Array):
+        return train_steps(state, columns, feed, count, key, axis_name=AXIS, **arguments)
 
     return jax.pmap(
-        step, AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=0, devices=devices
+        steps,
+        AXIS,
+        in_axes=(None, None, 0, None, None),
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
     )
 
 
 def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
-    """Put a state on all devices, as `parallel_train_step` gives it back.
+    """Put a state on all devices of this process, as `parallel_train_steps` gives it back.
 
     Without this the step would be compiled a second time, for its own output.
     """

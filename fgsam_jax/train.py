@@ -3,22 +3,23 @@
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
-from fgsam_jax import build, objective, start
+from fgsam_jax import build, objective, processes, start
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
 from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.rehearse import claim, rehearse
-from fgsam_jax.sets import Sets
-from fgsam_jax.step import AXIS, TrainState, parallel_train_step, replicate
+from fgsam_jax.sets import Batches, Feed, Sets, StreamedBatches
+from fgsam_jax.step import AXIS, TrainState, parallel_train_steps, replicate
 
 _RESULTS = "results.json"
 
@@ -38,7 +39,7 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
       InputError: something given cannot be used; the message says what.
     """
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        workdir.mkdir(parents=True, exist_ok=True)  # all processes see one folder
     except OSError as error:
         raise InputError(
             f"the run's folder cannot be made: {error}; name another --workdir"
@@ -64,9 +65,14 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
 def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float:
     """Bring one phase to its last step; returns the seconds spent on it, in all runs together."""
     phase = config.phases[index]
-    devices = jax.local_device_count()
     seed = 1000 * config.seed + index
-    batches = sets.batches(phase, seed=seed, devices=devices)
+    batches = sets.batches(
+        phase,
+        seed=seed,
+        devices=jax.local_device_count(),
+        process=jax.process_index(),
+        processes=jax.process_count(),
+    )
     last = batches.per_epoch * phase.epochs
     about = start.about_phase(config, phase, sets)
     checkpoints = Checkpoints(
@@ -77,60 +83,94 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     state, seconds = _first_state(checkpoints, about, workdir, optimizer, seed, phase, last)
     state = replicate(state)
     key = replicate(jax.random.key(seed))
-    step_function = parallel_train_step(
+    update = parallel_train_steps(
         model=about.model(axis_name=AXIS),
         objective=_objective(config, phase),
         optimizer=optimizer,
         flip=phase.flip,
+        accumulate=phase.accumulate,
+        remat=config.compute.remat,
     )
-    log = PhaseLog(
-        workdir,
-        phase.name,
-        first=int(state.step),
-        last=last,
-        per_epoch=batches.per_epoch,
-        every=config.log.every,
-    )
+    step = int(state.step)
+    log = None
+    if processes.first():
+        log = PhaseLog(
+            workdir,
+            phase.name,
+            first=step,
+            last=last,
+            per_epoch=batches.per_epoch,
+            every=config.log.every,
+        )
     begun = time.monotonic() - seconds
-    running: dict[str, Any] = {}
+    running: tuple[int, dict[str, Any]] = 0, {}
 
-    def finish(step: int) -> None:
-        """Read the metrics of step number `step`, from 1, and stop at a loss that is no number."""
-        metrics = {name: float(value) for name, value in jax.device_get(running).items()}
-        if not metrics.pop("finite"):
-            raise InputError(
-                f"{phase.name}: the loss is {metrics['total']} at step {step} and the parameters "
-                f"after it are no numbers; the newest good checkpoint is of step "
-                f"{checkpoints.step() or 0}. Lower the phase's learning rate of "
-                f"{phase.learning_rate:g}; starting again with it repeats this phase alone"
-            )
-        log.step(step, metrics, float(learning_rate(step - 1)), phase.batch)
+    def finish(begin: int, count: int, metrics: dict[str, Any]) -> None:
+        """Read the metrics of `count` steps after `begin`; stop at a loss that is no number."""
+        history = jax.device_get(metrics)
+        for index in range(count):
+            step = begin + index + 1
+            values = {name: float(value[index]) for name, value in history.items()}
+            if not values.pop("finite"):
+                raise InputError(
+                    f"{phase.name}: the loss is {values['total']} at step {step} and the "
+                    f"parameters after it are no numbers; the newest good checkpoint is of step "
+                    f"{checkpoints.step() or 0}. Lower the phase's learning rate of "
+                    f"{phase.learning_rate:g}; starting again with it repeats this phase alone"
+                )
+            if log:
+                log.step(step, values, float(learning_rate(step - 1)), phase.batch)
 
     try:
-        first = int(state.step)
-        for step, batch in enumerate(batches.between(first, last), first):
-            # The device works on the next step while the host reads this one's metrics.
-            after = step_function(state, batch, key)
-            if running:
-                finish(step)
-            state, running = after
-            epoch, inside = divmod(step + 1, batches.per_epoch)
+        columns, feeds = _feeds(config, batches, step, last)
+        for count, feed in feeds:
+            # The device works on the next steps while the host reads these ones' metrics.
+            after = update(state, columns, feed, count, key)
+            if running[0]:
+                finish(step - running[0], *running)
+            state, running = after[0], (count, after[1])
+            step += count
+            epoch, inside = divmod(step, batches.per_epoch)
             if inside:
                 continue
-            finish(step + 1)
-            running = {}
+            finish(step - count, *running)
+            running = 0, {}
             scored = None
             every = config.log.evaluate_every
-            if every and (epoch % every == 0 or step + 1 == last):
+            if every and (epoch % every == 0 or step == last):
                 result = evaluate_phase(about, state.variables(), sets)
                 say(f"{phase.name} epoch {epoch}: {result['headline']}")
                 scored = result.get("map")
-            if scored is not None or epoch % config.log.save_every == 0 or step + 1 == last:
+            if scored is not None or epoch % config.log.save_every == 0 or step == last:
                 spent = {"seconds": time.monotonic() - begun}
                 start.save(checkpoints, state, about.to_dict() | spent, scored)
     finally:
-        log.close()
+        if log:
+            log.close()
     return time.monotonic() - begun
+
+
+def _feeds(
+    config: Config, batches: Batches | StreamedBatches, first: int, last: int
+) -> tuple[dict[str, Any], Iterator[Feed]]:
+    """What stays on the devices, and what each call of `parallel_train_steps` is given."""
+    length = config.compute.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    asked = config.compute.resident
+    if isinstance(batches, Batches) and asked != "no" and (asked == "yes" or _fits(batches)):
+        columns = replicate(jax.tree.map(np.asarray, batches.columns))
+        return columns, batches.feeds(first, last, length, rows=True)
+    return {}, batches.feeds(first, last, length)
+
+
+def _fits(batches: Batches) -> bool:
+    """Whether the columns take at most a quarter of what is free on every device.
+
+    Of a CPU nothing is known, and there the memory-mapped images are as near.
+    """
+    needed = sum(column.size * column.dtype.itemsize for column in jax.tree.leaves(batches.columns))
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    free = [x.get("bytes_limit", 0) - x.get("bytes_in_use", 0) for x in stats]
+    return 4 * needed <= min(free)
 
 
 def _first_state(

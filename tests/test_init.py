@@ -76,7 +76,7 @@ def test_an_earlier_phase_wins_over_the_weights(config, file, tmp_path, monkeypa
     np.testing.assert_allclose(still, moved, atol=1e-9)
     # A finished run needs the file no more, and another one changes nothing.
     given.unlink()
-    monkeypatch.setattr(train, "parallel_train_step", None)
+    monkeypatch.setattr(train, "parallel_train_steps", None)
     for init in (config.init, Init()):
         rest = train.train(dataclasses.replace(config, init=init), tmp_path, Sets(config))
         assert [result["map"] for result in rest] == [result["map"] for result in results]

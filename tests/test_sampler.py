@@ -124,9 +124,39 @@ def test_a_batch_that_does_not_fit_is_refused(phase, devices, message):
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (3, 7), (4, 4)])
 def test_batches_made_ahead_are_those_made_when_asked(first, last):
     made = Batches(Phase("a", batch=2), table([3, -1, 5, 9, 0, 3, 9]), seed=0, devices=2)
-    ahead = list(made.between(first, last))
+    ahead = list(made.feeds(first, last))
 
     assert len(ahead) == last - first
-    for step, batch in enumerate(ahead, first):
-        np.testing.assert_array_equal(batch["image"], made(step)["image"])
-        np.testing.assert_array_equal(batch["label"], made(step)["label"])
+    for step, (count, batch) in enumerate(ahead, first):
+        assert count == 1
+        np.testing.assert_array_equal(batch["image"][:, 0], made(step)["image"])
+        np.testing.assert_array_equal(batch["label"][:, 0], made(step)["label"])
+
+
+def test_feeds_of_several_batches_end_where_an_epoch_does():
+    people = table([3, 5, 9, 4, 3, 9, 5, 4, 3, 9])
+    made = Batches(Phase("a", batch=2), people, seed=0, devices=2)
+    assert made.per_epoch == 5
+    feeds = list(made.feeds(1, 12, 3))
+    assert [count for count, _ in feeds] == [3, 1, 3, 2, 2]
+    rows = list(made.feeds(1, 12, 3, rows=True))
+    step = 1
+    for (count, batch), (_, chosen) in zip(feeds, rows, strict=True):
+        assert batch["image"].shape == (2, 3, 1, 8, 8, 3)
+        for index in range(count):
+            np.testing.assert_array_equal(batch["image"][:, index], made(step)["image"])
+            np.testing.assert_array_equal(people.images[chosen[:, index]], made(step)["image"])
+            step += 1
+    assert step == 12
+
+
+def test_two_processes_gather_the_batch_of_one():
+    people = table([3, 5, 9, 4, 3, 9, 5, 4, 3, 9])
+    for phase in (Phase("a", batch=8), Phase("a", batch=8, images_per_identity=2)):
+        whole = Batches(phase, people, seed=0, devices=4)
+        parts = [Batches(phase, people, seed=0, devices=2, process=p, processes=2) for p in (0, 1)]
+        for step in range(3):
+            joined = np.concatenate([part(step)["image"] for part in parts])
+            np.testing.assert_array_equal(joined, whole(step)["image"])
+    with pytest.raises(InputError, match="a batch of 8 cannot be spread over 3 devices"):
+        Batches(phase, people, seed=0, devices=1, process=0, processes=3)

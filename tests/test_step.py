@@ -16,10 +16,12 @@ from fgsam_jax.models.pose import is_parse_block
 from fgsam_jax.step import (
     AXIS,
     merge,
-    parallel_train_step,
+    parallel_train_steps,
     partition,
+    pieced_gradients,
     replicate,
     train_step,
+    whole_gradients,
 )
 
 PHASES = {
@@ -54,34 +56,39 @@ def spread(batch, devices):
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
-def run(phase, before, optimizer, count):
-    """The states and metrics of a few steps on `count` devices."""
+def run(phase, before, optimizer, count, length=1, resident=False, **options):
+    """The state after a few steps on `count` devices, and the metrics of each step."""
     devices = jax.local_devices()[:count]
-    step = parallel_train_step(
+    update = parallel_train_steps(
         devices,
         model=model(phase.model, axis_name=AXIS),
         objective=make_objective(phase, AXIS),
         optimizer=optimizer,
-        flip=True,
+        **options,
     )
     state = replicate(before, devices)
     key = replicate(jax.random.key(3), devices)
+    batches = [random_batch(index) for index in range(STEPS)]
+    columns = {}
+    if resident:
+        columns = replicate(jax.tree.map(lambda *x: np.concatenate(x), *batches), devices)
+        size = len(batches[0]["image"])
+        batches = [np.arange(size) + index * size for index in range(STEPS)]
     history = []
-    for index in range(STEPS):
-        state, metrics = step(state, spread(random_batch(index), count), key)
-        history.append(jax.device_get(metrics))
+    for begin in range(0, STEPS, length):
+        chosen = batches[begin : begin + length]
+        parts = [spread(batch, count) for batch in chosen + chosen[-1:] * (length - len(chosen))]
+        feed = jax.tree.map(lambda *x: np.stack(x, axis=1), *parts)
+        state, metrics = update(state, columns, feed, len(chosen), key)
+        metrics = jax.device_get(metrics)
+        history += [{name: x[index] for name, x in metrics.items()} for index in range(len(chosen))]
     return jax.device_get(state), history
 
 
 @pytest.fixture(scope="module", params=list(PHASES))
 def runs(request):
-    """Two steps of a phase: the state before, and (state, metrics) after on 1 and 4 devices.
-
-    Gradient descent, not Adam, which divides by the size of each gradient and so makes the
-    rounding of a vanishing one as large as the learning rate.
-    """
-    phase = PHASES[request.param]
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.trace(0.9), optax.scale(-0.002))
+    """Two steps of a phase: the state before, and (state, metrics) after on 1 and 4 devices."""
+    phase, optimizer = PHASES[request.param], gradient_descent()
     before = jax.device_get(first_state(phase, optimizer))
     with ThreadPoolExecutor() as pool:  # compiling takes the time
         return phase, before, *pool.map(lambda n: run(phase, before, optimizer, n), (1, 4))
@@ -90,9 +97,8 @@ def runs(request):
 def largest_difference(a, b):
     """Relative to 1 or to the value, whichever is larger."""
     a, b = ([np.asarray(x, np.float64) for x in jax.tree.leaves(tree)] for tree in (a, b))
-    return max(
-        float(np.max(np.abs(x - y) / np.maximum(np.abs(x), 1))) for x, y in zip(a, b, strict=True)
-    )
+    differences = [np.abs(x - y) / np.maximum(np.abs(x), 1) for x, y in zip(a, b, strict=True)]
+    return max((float(np.max(x)) for x in differences), default=0.0)
 
 
 def test_losses_on_four_devices_are_those_of_one(runs):
@@ -113,6 +119,64 @@ def test_parameters_and_statistics_on_four_devices_are_those_of_one(runs):
     if phase.model != "pose":
         assert largest_difference(before.batch_stats, one.batch_stats) > 1e-2
         assert largest_difference(one.batch_stats, four.batch_stats) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"length": 3, "resident": True}, id="loop_over_resident_images"),
+        pytest.param({"remat": True}, id="remat"),
+    ],
+)
+def test_how_the_device_works_changes_nothing(runs, how):
+    """Two steps in one call of three, which leaves its last place unused."""
+    phase, before, (one, history), _ = runs
+    after, found = run(phase, before, gradient_descent(), 2, **how)
+    assert largest_difference(history, found) < 1e-5
+    assert largest_difference(one.params, after.params) < 1e-5
+    assert largest_difference(one.batch_stats, after.batch_stats) < 1e-5
+
+
+def test_pieces_of_a_batch_give_the_gradients_of_the_whole_where_nothing_is_normalised():
+    """The pose net has no batch normalisation: its numbers are those of the whole batch."""
+    phase, optimizer = PHASES["pose"], gradient_descent()
+    before = jax.device_get(first_state(phase, optimizer))
+    (whole, one), (pieced, four) = (
+        run(phase, before, optimizer, 1, accumulate=pieces) for pieces in (1, 4)
+    )
+    assert largest_difference(one, four) < 1e-5
+    assert largest_difference(whole.params, pieced.params) < 1e-6
+
+
+def test_triplets_of_a_pieced_batch_are_mined_in_the_whole_of_it():
+    """With stored statistics instead of the batch's, all gradients are those of the whole batch."""
+    phase, batch = PHASES["fgsam"], random_batch(0)
+    net, find_terms = model(phase.model), make_objective(phase)
+    state = first_state(phase, gradient_descent())
+
+    def apply(params, stats, images):
+        return net.apply(state.replace(params=params).variables(), images), stats
+
+    def total(outputs):
+        terms = find_terms(outputs, batch)
+        return sum(terms.losses.values()), terms
+
+    @jax.jit
+    def both(images):
+        whole = whole_gradients(apply, total, state, images)
+        return whole, pieced_gradients(apply, total, state, images, pieces=4)
+
+    (loss, terms, _, gradients), (again, pieced_terms, _, pieced) = both(batch["image"])
+    assert terms.losses["triplet/head"] > 0
+    assert largest_difference((loss, terms), (again, pieced_terms)) < 1e-5
+    for one, four in zip(jax.tree.leaves(gradients), jax.tree.leaves(pieced), strict=True):
+        np.testing.assert_allclose(four, one, atol=5e-5 * float(np.abs(one).max()) + 1e-7)
+
+
+def gradient_descent():
+    """Not Adam, which divides by the size of each gradient and so makes the rounding of a
+    vanishing one as large as the learning rate."""
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.trace(0.9), optax.scale(-0.002))
 
 
 def test_what_is_not_trained_does_not_change_and_has_no_optimiser_state(runs):

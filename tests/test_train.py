@@ -75,7 +75,7 @@ def test_a_restored_run_scores_the_same_to_the_last_digit(config, finished):
 
 def test_a_finished_run_is_not_trained_again(config, finished, monkeypatch):
     workdir, results = finished
-    monkeypatch.setattr(train, "parallel_train_step", None)
+    monkeypatch.setattr(train, "parallel_train_steps", None)
     assert go(config, workdir) == json.loads(json.dumps(results))
 
 
@@ -176,7 +176,7 @@ def everything(workdir, phase="base"):
 
 def interrupt(config, workdir, monkeypatch):
     """A run that is stopped at its fifth step."""
-    original = train.parallel_train_step
+    original = train.parallel_train_steps
 
     def interrupted(**arguments):
         step = original(**arguments)
@@ -191,7 +191,7 @@ def interrupt(config, workdir, monkeypatch):
         return stop_at_fifth
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "parallel_train_step", interrupted)
+        patch.setattr(train, "parallel_train_steps", interrupted)
         with pytest.raises(KeyboardInterrupt):
             go(config, workdir)
 
@@ -253,21 +253,21 @@ def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
     undisturbed, tmp_path, monkeypatch
 ):
     config, _ = undisturbed
-    original = train.parallel_train_step
+    original = train.parallel_train_steps
 
     def poisoned(**arguments):
         step = original(**arguments)
         calls = []
 
-        def spoil_fifth(state, batch, key):
+        def spoil_fifth(state, *values):
             calls.append(0)
             if len(calls) == 5:
                 state = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
-            return step(state, batch, key)
+            return step(state, *values)
 
         return spoil_fifth
 
-    monkeypatch.setattr(train, "parallel_train_step", poisoned)
+    monkeypatch.setattr(train, "parallel_train_steps", poisoned)
     with pytest.raises(InputError, match=r"base: the loss is nan at step 5.* of step 3\. Lower"):
         go(config, tmp_path)
     _, variables, step = build.restore(tmp_path, "base")

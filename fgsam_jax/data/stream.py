@@ -56,8 +56,7 @@ class Stream:
           height, width: of the images in pixels, divisible by 8.
           batch: examples of a step, of all processes together.
           seed: of the order and of the views; not negative.
-          process, processes: this process takes the examples at process, process + processes, ...
-            of every batch.
+          process, processes: of every batch, cut into so many parts, this process takes its own.
 
         Raises:
           InputError: no joints, no such split, an impossible size, fewer examples than a batch, or
@@ -73,8 +72,10 @@ class Stream:
         view = functools.partial(_view, builder, height=height, width=width)
         # Views are drawn by the position in the stream, so before the stream is shared out.
         examples = grain.MapDataset.source(source).shuffle(seed=order).random_map(view, seed=views)
-        whole = examples[: self.per_epoch * batch]
-        self._examples = whole[process::processes].repeat()
+        self._examples = examples[: self.per_epoch * batch].repeat()
+        if processes > 1:
+            part = _Part(self._examples, batch, processes, process)
+            self._examples = grain.MapDataset.source(part)
 
     def __call__(self, step: int) -> Batch:
         """This process's share of batch number `step`, from 0, made here and now.
@@ -104,6 +105,22 @@ class Stream:
         finally:
             # Whoever stops early leaves no thread behind.
             batches.close()
+
+
+class _Part:
+    """The examples of one process's part of every batch, one after the other."""
+
+    def __init__(self, examples: grain.MapDataset, batch: int, processes: int, process: int):
+        self._examples, self._batch = examples, batch
+        self._share = batch // processes
+        self._before = process * self._share
+
+    def __len__(self) -> int:
+        return len(self._examples) // self._batch * self._share
+
+    def __getitem__(self, index: int) -> Batch:
+        step, place = divmod(index, self._share)
+        return self._examples[step * self._batch + self._before + place]
 
 
 def nearest_people(joints: np.ndarray, height: int, width: int, people: int = PEOPLE) -> np.ndarray:

@@ -1,0 +1,43 @@
+"""One run on several processes: how they find each other, and who writes what all can read.
+
+Each process has its own devices and gathers its own part of every batch; all compute the same
+state. They share one folder of the run: the first writes, the others read.
+"""
+
+import jax
+from jax.experimental import multihost_utils
+
+from fgsam_jax.errors import InputError
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Wait for the other processes, before anything touches a device.
+
+    Args:
+      coordinator: address and port of the first process; None lets JAX find the others by what
+        SLURM, Kubernetes, Open MPI or a TPU pod say.
+      processes: how many there are.
+      process: which this is, from 0.
+
+    Raises:
+      InputError: the others are not told of, or did not come.
+    """
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"the processes could not be joined: {reason}. Give --coordinator=host:port, "
+            "--num_processes and --process_id, or --distributed under SLURM or Kubernetes"
+        ) from None
+
+
+def first() -> bool:
+    """Whether this process writes the files of the run."""
+    # Alone, the answer must not wake the devices.
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def wait(what: str) -> None:
+    """Wait until all processes have come to the same point."""
+    multihost_utils.sync_global_devices(what)
