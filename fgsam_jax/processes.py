@@ -22,6 +22,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     Raises:
       InputError: the others are not told of, or did not come.
     """
+    # It would catch the signal to end and not pass it on.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator, processes, process)
     except (ValueError, RuntimeError) as error:

@@ -78,7 +78,8 @@ def train_step(
 
     Args:
       state: before.
-      batch: "image" uint8 [batch, height, width, 3] and what the objective needs.
+      batch: "image" uint8 [batch, height, width, 3] and what the objective needs. "first" may be
+        there, see `fgsam_jax.kept`.
       key: of the phase; the step's own key is folded in.
       model: gives `Outputs`; its batch statistics and mining use the same axis.
       objective: outputs and batch to terms.
@@ -97,9 +98,15 @@ def train_step(
     if flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
 
-    def apply(params: Any, stats: Any, images: jax.Array) -> tuple[Outputs, Any]:
+    elif "first" in batch:
+        batch = {**batch, "first": batch["first"][:, 0]}
+    inputs: dict[str, Any] = {"images": batch["image"]}
+    if "first" in batch:
+        inputs["first"] = batch["first"]
+
+    def apply(params: Any, stats: Any, inputs: dict[str, Any]) -> tuple[Outputs, Any]:
         variables = state.replace(params=params, batch_stats=stats).variables()
-        outputs, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        outputs, updates = model.apply(variables, **inputs, train=True, mutable=["batch_stats"])
         return cast(Outputs, outputs), updates.get("batch_stats", {})
 
     def total(outputs: Outputs) -> tuple[jax.Array, Terms]:
@@ -109,7 +116,7 @@ def train_step(
     if remat:
         apply = jax.checkpoint(apply, policy=_is_product)
     find = partial(pieced_gradients, pieces=accumulate) if accumulate > 1 else whole_gradients
-    loss, terms, stats, gradients = find(apply, total, state, batch["image"])
+    loss, terms, stats, gradients = find(apply, total, state, inputs)
     metrics = {**terms.losses, **terms.signs, "total": loss}
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
@@ -125,19 +132,19 @@ def train_step(
 
 
 def whole_gradients(
-    apply: Callable, total: Callable, state: TrainState, images: jax.Array
+    apply: Callable, total: Callable, state: TrainState, inputs: Any
 ) -> tuple[jax.Array, Terms, Any, Any]:
     """Loss, terms, new batch statistics and gradients of a batch.
 
     Args:
-      apply: parameters, batch statistics and images to `Outputs` and new batch statistics.
+      apply: parameters, batch statistics and inputs to `Outputs` and new batch statistics.
       total: outputs of the whole batch to the loss and its terms.
       state: before.
-      images: [batch, height, width, 3].
+      inputs: of the model, leaves [batch, ...].
     """
 
     def run(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
-        outputs, stats = apply(params, state.batch_stats, images)
+        outputs, stats = apply(params, state.batch_stats, inputs)
         loss, terms = total(outputs)
         return loss, (terms, stats)
 
@@ -146,7 +153,7 @@ def whole_gradients(
 
 
 def pieced_gradients(
-    apply: Callable, total: Callable, state: TrainState, images: jax.Array, *, pieces: int
+    apply: Callable, total: Callable, state: TrainState, inputs: Any, *, pieces: int
 ) -> tuple[jax.Array, Terms, Any, Any]:
     """`whole_gradients` in the memory of a piece, for a second forward pass.
 
@@ -156,13 +163,13 @@ def pieced_gradients(
     Memory Limited Setup", 2021). The numbers are those of the whole batch, except that batch
     normalisation sees one piece at a time.
     """
-    cut = images.reshape(pieces, -1, *images.shape[1:])
+    cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), inputs)
     outputs = jax.lax.map(lambda x: apply(state.params, state.batch_stats, x)[0], cut)
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
     (loss, terms), pulls = jax.value_and_grad(total, has_aux=True)(joined)
     pulls = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), pulls)
 
-    def add(carry: tuple[Any, Any], piece: tuple[jax.Array, Any]) -> tuple[Any, None]:
+    def add(carry: tuple[Any, Any], piece: tuple[Any, Any]) -> tuple[Any, None]:
         stats, sums = carry
         part, pull = piece
         _, back, stats = jax.vjp(lambda p: apply(p, stats, part), state.params, has_aux=True)

@@ -16,6 +16,7 @@ from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
+from fgsam_jax.kept import first_maps
 from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.rehearse import claim, rehearse
 from fgsam_jax.sets import Batches, Feed, Sets, StreamedBatches
@@ -122,6 +123,8 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
                 log.step(step, values, float(learning_rate(step - 1)), phase.batch)
 
     try:
+        if config.compute.keep_pose and start.freezes_first_stage(phase):
+            _keep_first_maps(about, state, batches)
         columns, feeds = _feeds(config, batches, step, last)
         for count, feed in feeds:
             # The device works on the next steps while the host reads these ones' metrics.
@@ -148,6 +151,18 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
         if log:
             log.close()
     return time.monotonic() - begun
+
+
+def _keep_first_maps(about: build.About, state: TrainState, batches: Any) -> None:
+    """Give the batches a column of what the frozen beginning of the pose net says."""
+    net = about.model().pose
+    variables = {"params": state.variables()["params"]["pose"]}
+    batches.columns["first"] = first_maps(
+        lambda images: net.apply(variables, images).first,
+        batches.columns["image"],
+        about.config.evaluation_batch,
+        title=f"{about.phase}: maps to keep",
+    )
 
 
 def _feeds(

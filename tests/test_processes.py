@@ -1,0 +1,108 @@
+"""Two processes of two devices train as one process does; they talk over the loopback."""
+
+import json
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import test_step
+import tiny
+
+from fgsam_jax import build, processes
+from fgsam_jax.errors import InputError
+from fgsam_jax.evaluate import restored_results
+from fgsam_jax.sets import Sets
+from fgsam_jax.train import train
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def both(rendered, tmp_path_factory):
+    """The folder of two processes, and what each of them found."""
+    folder, port = tmp_path_factory.mktemp("two"), free_port()
+    command = [sys.executable, Path(__file__).parent / "worker.py", rendered, folder, port]
+    with (folder / "printed").open("w") as printed:
+        workers = [
+            subprocess.Popen([*map(str, command), str(process)], stdout=printed, stderr=printed)
+            for process in (0, 1)
+        ]
+        try:
+            codes = [worker.wait(timeout=600) for worker in workers]
+        finally:
+            for worker in workers:
+                worker.kill()
+    assert codes == [0, 0], (folder / "printed").read_text()[-3000:]
+    found = [pickle.loads((folder / f"process{process}.pkl").read_bytes()) for process in (0, 1)]
+    return folder, found
+
+
+@pytest.mark.parametrize("name", list(test_step.PHASES))
+def test_ten_steps_of_two_processes_are_those_of_one(both, name):
+    """Losses, parameters and statistics; tests/test_step.py compares the devices of one process."""
+    _, ((_, first), (_, second)) = both
+    state, history = test_step.ten_steps(name, 1)
+    for found_state, found_history in (first[name], second[name]):
+        assert len(found_history) == 10
+        assert test_step.largest_difference(history, found_history) < 1e-5
+        for part in ("params", "batch_stats"):
+            one, two = (getattr(x, part) for x in (state, found_state))
+            assert test_step.largest_difference(one, two) < 1e-5
+
+
+def test_both_processes_have_the_same_results_and_one_has_written_them(both):
+    folder, ((first, _), (second, _)) = both
+    for one, two in zip(first, second, strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    assert list(json.loads((folder / "run" / "results.json").read_text()).values()) == first
+    lines = [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["phase"] == "base" and "epoch" not in line] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_a_run_of_two_processes_is_that_of_one(both, rendered, tmp_path):
+    """Adam divides rounding by vanishing gradients: only the first steps compare closely."""
+    folder, _ = both
+    config = tiny.config(rendered, tiny.PHASES[:2])
+    train(config, tmp_path, Sets(config))
+    logs = []
+    for run in (tmp_path, folder / "run"):
+        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        logs.append([x["total"] for x in lines if "total" in x and x["phase"] in ("pose", "base")])
+    assert len(logs[0]) > 5
+    np.testing.assert_allclose(logs[0], logs[1], rtol=1e-3)
+
+
+def test_checkpoints_of_two_processes_are_restored_on_four_devices_of_one(both, rendered):
+    folder, ((results, _), _) = both
+    assert jax.local_device_count() == 4
+    config = tiny.config(rendered, tiny.PHASES[:2])
+    again = restored_results(config, folder / "run", Sets(config))
+    for written, found in zip(results[1:], again[1:], strict=True):
+        assert found["map"] == pytest.approx(written["map"], abs=1e-6)
+    _, variables, _ = build.restore(folder / "run", "base")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
+
+
+def test_one_process_goes_on_where_two_have_stopped(both, rendered):
+    """Nothing is trained again: the results of all phases are there."""
+    folder, ((results, _), _) = both
+    config = tiny.config(rendered, tiny.PHASES[:2])
+    assert train(config, folder / "run", Sets(config)) == json.loads(json.dumps(results))
+
+
+def test_processes_that_cannot_be_found_are_told_of():
+    with pytest.raises(InputError, match="--coordinator"):
+        processes.join(None, 2, 0)

@@ -1,0 +1,37 @@
+"""One of the processes of tests/test_processes.py: python worker.py RENDERED FOLDER [PORT PROCESS].
+
+It trains a run in FOLDER/run, takes ten steps of every phase and writes what came of them.
+"""
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+DEVICES = 2
+os.environ["XLA_FLAGS"] = (
+    f"--xla_force_host_platform_device_count={DEVICES} --xla_backend_optimization_level=0"
+)
+
+
+def main(rendered: str, folder: str, port: str, process: str) -> None:
+    """Joins the other process first; JAX must not be asked for a device before."""
+    from fgsam_jax import processes
+
+    processes.join(f"127.0.0.1:{port}", 2, int(process))
+    import test_step
+    import tiny
+
+    from fgsam_jax.sets import Sets
+    from fgsam_jax.train import train
+
+    config = tiny.config(Path(rendered), tiny.PHASES[:2])
+    results = train(config, Path(folder) / "run", Sets(config))
+    steps = {name: test_step.ten_steps(name, DEVICES) for name in test_step.PHASES}
+    with open(f"{folder}/process{process}.pkl", "wb") as file:
+        pickle.dump((results, steps), file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
