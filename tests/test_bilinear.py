@@ -134,15 +134,20 @@ def test_derivatives_of_a_sketch_of_every_kind(bins):
     def apply(x):
         return count_sketch(x, sketch)
 
+    @jax.jit
+    def derivatives(x):
+        along = jax.jvp(apply, (x,), (tangent,))[1]
+        hessian = jax.hessian(lambda x: jnp.sum(apply(x) ** 2) / 2)(x[0])
+        return *jax.vjp(apply, x)[1](pull), along, hessian
+
+    gradient, along, hessian = derivatives(x)
     # Each channel's gradient is that of its bin, with its sign.
-    (gradient,) = jax.vjp(apply, x)[1](pull)
     np.testing.assert_array_equal(gradient, signs * pull[:, bins])
     # The sketch is linear: the derivative along a tangent is the tangent's sketch.
     expected = np.array([loop_sketch(row, sketch) for row in tangent])
-    assert_close(jax.jvp(apply, (x,), (tangent,))[1], expected, 1e-6)
+    assert_close(along, expected, 1e-6)
     # Half of a squared length has the Hessian S^T S.
     matrix = signs * (np.arange(7)[:, None] == bins)
-    hessian = jax.hessian(lambda x: jnp.sum(apply(x) ** 2) / 2)(x[0])
     np.testing.assert_array_equal(hessian, matrix.T @ matrix)
 
 
@@ -202,11 +207,17 @@ def test_second_derivatives_and_tangents(method):
     def value(x):
         return jnp.sum(pool(x, y, sketch_x, sketch_y, method=method) ** 2)
 
+    @jax.jit
+    def derivatives(x):
+        gradient = jax.grad(value)
+        forward = jax.jvp(gradient, (x,), (x,))[1]
+        reverse = jax.grad(lambda z: jnp.vdot(gradient(z), x))(x)
+        return gradient(x), forward, reverse, jax.jvp(value, (x,), (x,))[1]
+
+    gradient, forward, reverse, along = (np.asarray(d, np.float64) for d in derivatives(x))
     # The value is quadratic in x: its gradient's derivative along x is the gradient itself.
-    gradient = np.asarray(jax.grad(value)(x), np.float64)
-    assert_close(jax.jvp(jax.grad(value), (x,), (x,))[1], gradient)
-    assert_close(jax.grad(lambda z: jnp.vdot(jax.grad(value)(z), x))(x), gradient)
-    along = jax.jvp(value, (x,), (x,))[1]
+    assert_close(forward, gradient)
+    assert_close(reverse, gradient)
     np.testing.assert_allclose(along, np.vdot(gradient, x), rtol=1e-4)
 
 
