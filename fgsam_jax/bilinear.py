@@ -110,7 +110,7 @@ def _sum_into_bins_jvp(size: int, primals: tuple, tangents: tuple) -> tuple:
 def _scatter_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
     """`_sum_into_bins` for a CPU."""
     # Whole rows are added, channels leading: several times faster there than adding scattered
-    # numbers along the last axis.
+    # numbers along the last axis, and at 2048 channels in 4096 bins faster than gathering.
     sums = jax.ops.segment_sum(jnp.moveaxis(x, -1, 0).reshape(x.shape[-1], -1), bins, size)
     return jnp.moveaxis(sums.reshape(size, *x.shape[:-1]), 0, -1)
 
