@@ -6,11 +6,13 @@ import pytest
 from fgsam_jax.bilinear import (
     METHODS,
     CountSketch,
+    _gather_into_bins,
     compact_bilinear,
     compact_bilinear_parts,
     count_sketch,
     make_sketch,
 )
+from fgsam_jax.data.skeleton import part_channels
 from fgsam_jax.errors import InputError
 
 # One compilation per case is quicker than one per operation.
@@ -90,6 +92,65 @@ def test_count_sketch_equals_a_loop_over_channels_for_any_leading_axes(size):
     assert_close(count_sketch(jnp.array(x[0, 0]), sketch), loop_sketch(x[0, 0], sketch), 1e-6)
 
 
+SOME_BINS = {
+    "few channels in many bins": np.random.default_rng(0).integers(0, 64, 24),
+    "many channels in few bins": np.random.default_rng(1).integers(0, 5, 24),
+    "all channels in one bin": np.full(24, 3),
+    "a hundred channels in one bin": np.zeros(100, int),
+    "one channel a bin, backwards": np.arange(24)[::-1],
+    "one channel": np.array([2]),
+}
+
+
+@pytest.mark.parametrize("name", SOME_BINS)
+def test_gathering_equals_a_loop_over_channels_for_any_bins(name):
+    bins = SOME_BINS[name]
+    x = np.random.default_rng(2).normal(size=(2, 3, len(bins))).astype(np.float32)
+    size = int(bins.max()) + 2
+    sketch = CountSketch(bins, np.ones(len(bins)), size)
+    expected = np.array([[loop_sketch(vector, sketch) for vector in image] for image in x])
+    # The bins are an argument: nothing about them is known while compiling.
+    gather = jax.jit(_gather_into_bins, static_argnums=2)
+    assert_close(gather(x, bins, size), expected, 1e-6)
+
+
+def test_gathering_takes_a_batch_of_sketches():
+    x = np.random.default_rng(0).normal(size=(3, 2, 9)).astype(np.float32)
+    bins = np.stack([np.zeros(9, int), np.arange(9) % 5, np.arange(9) % 2])
+    found = jax.jit(jax.vmap(lambda x, bins: _gather_into_bins(x, bins, 5)))(x, bins)
+    for sums, features, row in zip(found, x, bins, strict=True):
+        sketch = CountSketch(row, np.ones(9), 5)
+        assert_close(sums, np.array([loop_sketch(vector, sketch) for vector in features]), 1e-6)
+
+
+@pytest.mark.parametrize("bins", [np.arange(24) % 7, np.full(24, 3)], ids=["spread", "one bin"])
+def test_derivatives_of_a_sketch_of_every_kind(bins):
+    rng = np.random.default_rng(3)
+    signs = rng.choice([-1, 1], 24).astype(np.int8)
+    sketch = CountSketch(jnp.array(bins), jnp.array(signs), 7)
+    x, tangent = rng.normal(size=(2, 3, 24)).astype(np.float32)
+    pull = rng.normal(size=(3, 7)).astype(np.float32)
+
+    def apply(x):
+        return count_sketch(x, sketch)
+
+    @jax.jit
+    def derivatives(x):
+        along = jax.jvp(apply, (x,), (tangent,))[1]
+        hessian = jax.hessian(lambda x: jnp.sum(apply(x) ** 2) / 2)(x[0])
+        return *jax.vjp(apply, x)[1](pull), along, hessian
+
+    gradient, along, hessian = derivatives(x)
+    # Each channel's gradient is that of its bin, with its sign.
+    np.testing.assert_array_equal(gradient, signs * pull[:, bins])
+    # The sketch is linear: the derivative along a tangent is the tangent's sketch.
+    expected = np.array([loop_sketch(row, sketch) for row in tangent])
+    assert_close(along, expected, 1e-6)
+    # Half of a squared length has the Hessian S^T S.
+    matrix = signs * (np.arange(7)[:, None] == bins)
+    np.testing.assert_array_equal(hessian, matrix.T @ matrix)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [1, 33, 64])
 def test_every_method_equals_the_sketch_of_the_outer_product(method, size):
@@ -137,6 +198,68 @@ def test_gradients_equal_the_transposed_sketch(method):
     gradient_x, gradient_y = jax.jit(jax.grad(value, argnums=(0, 1)))(x, y)
     assert_close(gradient_x, np.einsum("bij,bpj->bpi", weights, y))
     assert_close(gradient_y, np.einsum("bij,bpi->bpj", weights, x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_second_derivatives_and_tangents(method):
+    x, y, sketch_x, sketch_y = make_case(16, channels_x=5, channels_y=3)
+
+    def value(x):
+        return jnp.sum(pool(x, y, sketch_x, sketch_y, method=method) ** 2)
+
+    @jax.jit
+    def derivatives(x):
+        gradient = jax.grad(value)
+        forward = jax.jvp(gradient, (x,), (x,))[1]
+        reverse = jax.grad(lambda z: jnp.vdot(gradient(z), x))(x)
+        return gradient(x), forward, reverse, jax.jvp(value, (x,), (x,))[1]
+
+    gradient, forward, reverse, along = (np.asarray(d, np.float64) for d in derivatives(x))
+    # The value is quadratic in x: its gradient's derivative along x is the gradient itself.
+    assert_close(forward, gradient)
+    assert_close(reverse, gradient)
+    np.testing.assert_allclose(along, np.vdot(gradient, x), rtol=1e-4)
+
+
+def full_size_case(method):
+    """Seven parts at the width of ResNet-50, as shapes: nothing is computed."""
+    rows = [jax.ShapeDtypeStruct((8, 128, channels), jnp.float32) for channels in (2048, 57)]
+    keys = jax.random.split(jax.random.key(0))
+    sketches = make_sketch(keys[0], 2048, 4096), make_sketch(keys[1], 57, 4096)
+
+    def apply(x, y):
+        return compact_bilinear_parts(x, y, part_channels(), *sketches, method=method)
+
+    return apply, rows
+
+
+def residual_bytes(method):
+    """Bytes kept from the forward for the backward pass."""
+    apply, rows = full_size_case(method)
+    backward = jax.eval_shape(lambda x, y: jax.vjp(apply, x, y)[1], *rows)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_little_more_than_the_inputs_is_kept_for_the_backward_pass(method):
+    inputs = 8 * 128 * (2048 + 57) * 4
+    kept = residual_bytes(method)
+    assert inputs <= kept < 1.01 * inputs
+    assert kept < residual_bytes("textbook") / 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_scattered_on_a_gpu(method):
+    apply, rows = full_size_case(method)
+    step = jax.jit(jax.value_and_grad(lambda x, y: jnp.sum(apply(x, y) ** 2), argnums=(0, 1)))
+    programs = {
+        platform: step.trace(*rows).lower(lowering_platforms=(platform,)).as_text()
+        for platform in ("cpu", "cuda")
+    }
+    # A GPU adds scattered numbers in no fixed order: no two runs would be the same.
+    assert "stablehlo.scatter" in programs["cpu"]
+    assert "stablehlo.gather" in programs["cuda"]
+    assert "stablehlo.scatter" not in programs["cuda"]
 
 
 @pytest.mark.parametrize("method", METHODS)
