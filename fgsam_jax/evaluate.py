@@ -1,28 +1,23 @@
-"""Embedding of images and the Market protocol: from a checkpoint to the figures of a paper."""
+"""The Market protocol: from a checkpoint to the figures of a paper."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
 from fgsam_jax import build, metrics, objective
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config
 from fgsam_jax.data import Table
 from fgsam_jax.data.attributes import Attribute
+from fgsam_jax.embed import BatchedEmbedding, Embedded
 from fgsam_jax.errors import InputError
 from fgsam_jax.log import say
 from fgsam_jax.sets import Sets
-from fgsam_jax.step import forward, parallel_embed_step, replicate
-
-# The step gives these for each image.
-Embedded = dict[str, Any]
+from fgsam_jax.step import forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,66 +44,6 @@ class Evaluation:
             "attributes": {name: scores.to_dict() for name, scores in self.attributes.items()},
             "same_camera": self.same_camera,
         }
-
-
-class Embedder:
-    """A trained model that turns images into descriptors.
-
-    Attributes:
-      about: what the checkpoint says of itself.
-      step: of the checkpoint.
-    """
-
-    def __init__(self, about: build.About, variables: dict[str, Any], step: int = 0):
-        self.about, self.step = about, step
-        self._variables = variables
-        self._embed = BatchedEmbedding(about.model(), about.config.evaluation_batch)
-
-    def embed(self, images: np.ndarray | str | Path | Sequence[str | Path]) -> np.ndarray:
-        """Descriptors to compare by Euclidean distance.
-
-        Args:
-          images: uint8 RGB [n, height, width, 3] of any size, or one image file or several.
-
-        Returns:
-          [n, dim] float32, rows of length 1.
-
-        Raises:
-          InputError: the array is not such images, or a file does not decode.
-        """
-        if isinstance(images, str | Path):
-            images = [images]
-        size = (self.about.config.data.width, self.about.config.data.height)
-        return self._embed(self._variables, _resized(images, size))["descriptor"]
-
-
-class BatchedEmbedding:
-    """`embed_step` over all rows of an array, in batches over all devices."""
-
-    def __init__(self, model: nn.Module, batch: int):
-        self._devices = jax.local_device_count()
-        self._batch = -(-batch // self._devices) * self._devices
-        self._step = parallel_embed_step(model)
-
-    def __call__(
-        self, variables: dict[str, Any], images: np.ndarray, title: str | None = None
-    ) -> Embedded:
-        """The result of `embed_step` for images uint8 [n, height, width, 3], as NumPy arrays [n].
-
-        With a title a progress bar is shown.
-        """
-        if not len(images):
-            raise InputError("there are no images to embed")
-        variables = replicate(variables)
-        pieces = []
-        starts = range(0, len(images), self._batch)
-        for start in tqdm(starts, title, leave=False, disable=True if title is None else None):
-            rows = np.asarray(images[start : start + self._batch])
-            # The last batch is filled up, so that one compiled program serves all.
-            filled = np.resize(rows, (self._batch, *rows.shape[1:]))
-            spread = filled.reshape(self._devices, -1, *rows.shape[1:])
-            pieces.append(jax.device_get(self._step(variables, spread)))
-        return jax.tree.map(lambda *x: _joined(x)[: len(images)], *pieces)
 
 
 def evaluate(
@@ -317,49 +252,3 @@ def reference_rows(about: build.About, sets: Sets) -> list[dict]:
         {"title": "mean colour of the crop", "evaluation": colour.to_dict()},
         untrained | {"title": "untrained " + about.title},
     ]
-
-
-def load(workdir: str | Path, *, phase: str | None = None, which: str = "newest") -> Embedder:
-    """Restore a trained model from a run's folder; the checkpoint alone says what it is.
-
-    Args:
-      workdir: of the run.
-      phase: its name; by default the last one that has a checkpoint.
-      which: "newest" or "best".
-
-    Raises:
-      InputError: there is no such checkpoint, or it is broken.
-    """
-    return Embedder(*build.restore(Path(workdir), phase, which))
-
-
-def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
-    """Pieces [devices, rows, ...] one after the other, [all rows, ...]."""
-    return np.concatenate([piece.reshape(-1, *piece.shape[2:]) for piece in pieces])
-
-
-def _resized(images: np.ndarray | Sequence[str | Path], size: tuple[int, int]) -> np.ndarray:
-    """Images as uint8 [n, height, width, 3] of one size, given as (width, height)."""
-    if isinstance(images, np.ndarray):
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-            raise InputError(
-                "images must be uint8 RGB [n, height, width, 3], "
-                f"got {images.dtype} {list(images.shape)}"
-            )
-        if images.shape[1:3] == size[::-1]:
-            return images
-        opened: Sequence[Any] = [Image.fromarray(image) for image in images]
-    else:
-        opened = [_open(path, size) for path in images]
-    if not opened:
-        raise InputError("there are no images to embed")
-    return np.stack([np.asarray(image.resize(size, Image.Resampling.BILINEAR)) for image in opened])
-
-
-def _open(path: str | Path, size: tuple[int, int]) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-    # Pillow's decoders raise all of these on broken files.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as an image: {error}") from None

@@ -10,7 +10,7 @@ import numpy as np
 from fgsam_jax import build, pictures, processes
 from fgsam_jax.data import Table
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
-from fgsam_jax.evaluate import BatchedEmbedding
+from fgsam_jax.embed import BatchedEmbedding
 from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.models.pose import Pose
 from fgsam_jax.sets import Sets

@@ -289,10 +289,10 @@ def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
 def parallel_embed_step(model: nn.Module) -> Callable:
     """`embed_step` over devices: (variables, images [devices, batch / devices, ...]).
 
-    Equal models share one compiled program.
+    The devices are this process's own. Equal models share one compiled program.
     """
 
     def step(variables: dict[str, Any], images: jax.Array):
         return embed_step(variables, images, model=model)
 
-    return jax.pmap(step, AXIS, in_axes=(None, 0))
+    return jax.pmap(step, AXIS, in_axes=(None, 0), devices=jax.local_devices())

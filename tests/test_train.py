@@ -11,13 +11,12 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from PIL import Image
 
-import fgsam_jax
 from fgsam_jax import build, start, train
 from fgsam_jax.config import Log, Phase, PoseData, to_dict
+from fgsam_jax.embed import load
 from fgsam_jax.errors import InputError
-from fgsam_jax.evaluate import load, restored_results
+from fgsam_jax.evaluate import restored_results
 from fgsam_jax.sets import Sets
 
 PHASES = tuple(dataclasses.replace(phase, epochs=1) for phase in tiny.PHASES)
@@ -103,49 +102,6 @@ def test_a_run_of_another_configuration_is_refused(config, finished):
     workdir, _ = finished
     with pytest.raises(InputError, match=r"another configuration \(config.seed differs\)"):
         go(dataclasses.replace(config, seed=5), workdir)
-
-
-def test_a_checkpoint_alone_embeds_arrays_and_files_of_any_size(finished, tmp_path):
-    workdir, _ = finished
-    model = fgsam_jax.load(workdir)
-    assert model.about.phase == "full"
-    assert model.about.attributes
-    images = np.random.default_rng(0).integers(0, 256, (5, 50, 20, 3)).astype(np.uint8)
-    found = model.embed(images)
-    assert found.shape == (5, 6 * 8 + 16)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
-    assert np.abs(found[0] - found[1]).max() > 1e-4
-    paths = [tmp_path / f"{index}.png" for index in range(5)]
-    for path, image in zip(paths, images, strict=True):
-        Image.fromarray(image).save(path)
-    np.testing.assert_array_equal(model.embed(paths), found)
-    np.testing.assert_allclose(model.embed(images[:1]), found[:1], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        (np.zeros((2, 32, 16, 3), np.float32), r"uint8 RGB .* got float32 \[2, 32, 16, 3\]"),
-        (np.zeros((32, 16, 3), np.uint8), r"got uint8 \[32, 16, 3\]"),
-        (np.zeros((0, 32, 16, 3), np.uint8), "no images to embed"),
-        ([], "no images to embed"),
-        (["absent.jpg"], "absent.jpg cannot be read as an image"),
-    ],
-)
-def test_what_is_no_image_is_refused(finished, images, message):
-    with pytest.raises(InputError, match=message):
-        load(finished[0], phase="base").embed(images)
-
-
-def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no run"):
-        load(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(InputError, match="no checkpoint of a re-identification model"):
-        load(tmp_path)
-    with pytest.raises(InputError, match=r"no checkpoint at .*base: train first"):
-        load(tmp_path, phase="base")
 
 
 # One phase of three epochs of three steps, the cheapest model that has batch statistics.
