@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,7 +183,8 @@ def _fits(batches: Batches) -> bool:
 
     Of a CPU nothing is known, and there the memory-mapped images are as near.
     """
-    needed = sum(column.size * column.dtype.itemsize for column in jax.tree.leaves(batches.columns))
+    columns = jax.tree.leaves(batches.columns)
+    needed = sum(math.prod(column.shape) * column.dtype.itemsize for column in columns)
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     free = [x.get("bytes_limit", 0) - x.get("bytes_in_use", 0) for x in stats]
     return 4 * needed <= min(free)
