@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--rank_cy", type=Path, help="fast-reid's compiled module")
     options = parser.parse_args()
+    # PyTorch's threads spin while they wait, and would wait long for a core that others use.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from fgsam_jax.log import keep_freed_memory
 
     keep_freed_memory()  # as in training

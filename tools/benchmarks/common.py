@@ -29,16 +29,19 @@ def in_turn(section: str, runs: dict[str, Callable[[], Any]], rounds: int) -> li
 
     Returns:
       "median" and "spread" (between the quartiles) in seconds, "ratio" to the first: the median
-      over the rounds of how many times longer it took; "fastest" is in seconds too.
+      over the rounds of how many times longer it took; "fastest" and "cpu" in seconds too, the
+      latter of all cores together: where other work disturbs, it is disturbed the least.
     """
     for run in runs.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            begun = time.perf_counter()
+            begun, spent = time.perf_counter(), time.process_time()
             run()
             seconds[name].append(time.perf_counter() - begun)
+            cpu[name].append(time.process_time() - spent)
     ours = np.array(next(iter(seconds.values())))
     rows = []
     for name, times in seconds.items():
@@ -46,6 +49,7 @@ def in_turn(section: str, runs: dict[str, Callable[[], Any]], rounds: int) -> li
         ratio = np.median(np.array(times) / ours)
         rows.append({"section": section, "what": name, "median": middle, "spread": high - low})
         rows[-1] |= {"ratio": ratio, "rounds": rounds, "fastest": min(times)}
+        rows[-1]["cpu"] = np.median(cpu[name])
     return rows
 
 

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from benchmarks.common import Row, configuration, counted as xla_count
-from benchmarks.common import first_state, jitted_step, model_of, random_batch
+from benchmarks.common import Row, configuration, first_state, jitted_step, model_of, random_batch
+from benchmarks.common import counted as xla_count
 
 
 def counted(options: argparse.Namespace) -> list[Row]:
