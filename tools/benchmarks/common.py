@@ -114,7 +114,7 @@ def random_batch(images: int, height: int, width: int) -> dict[str, Any]:
     }
 
 
-def jitted_step(config: Config, phase: Phase, **options: Any) -> tuple[Callable, Any]:
+def jitted_step(config: Config, phase: Phase, **options: Any) -> tuple[Any, Any]:
     """The train step of a phase on one device, its old state's memory reused, and the optimiser."""
     if phase.model == "pose":
         terms: Any = functools.partial(objective.pose, sigma=SIGMA)

@@ -79,8 +79,9 @@ def formula(model: nn.Module, shapes: Any, images: Any) -> tuple[float, float]:
 def _convolution(module: nn.Conv, given: tuple[int, ...], result: tuple[int, ...]) -> np.ndarray:
     """FLOPs of one convolution, without and with the products with padding."""
     strides = np.broadcast_to(1 if module.strides is None else module.strides, 2)
+    sizes = np.broadcast_to(module.kernel_size, 2)
     inside, everywhere = 1.0, 1.0
-    for axis, (size, stride) in enumerate(zip(module.kernel_size, strides, strict=True), 1):
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True), 1):
         # Every padding here is symmetric: half the kernel.
         where = stride * np.arange(result[axis])[:, None] + np.arange(size) - size // 2
         inside *= np.sum((where >= 0) & (where < given[axis]))

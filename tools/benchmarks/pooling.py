@@ -32,17 +32,18 @@ def pooling(options: argparse.Namespace) -> list[Row]:
         (random.integers(0, size, n).astype(np.int32), random.choice([-1, 1], n).astype(np.int8))
         for n in (channels, 57)
     ]
+    sketches = [CountSketch(jnp.asarray(bins), jnp.asarray(signs), size) for bins, signs in tables]
     forward: dict[str, Callable] = {}
     both: dict[str, Callable] = {}
     figures: dict[str, Row] = {}
-    programs: dict[str, Any] = {}
+    programs: dict[tuple[str, str], Any] = {}
     answers: dict[str, np.ndarray] = {}
     for method in ORDER:
         pool = partial(
             compact_bilinear_parts,
             parts=part_channels(),
-            sketch_x=CountSketch(*map(jnp.asarray, tables[0]), size),
-            sketch_y=CountSketch(*map(jnp.asarray, tables[1]), size),
+            sketch_x=sketches[0],
+            sketch_y=sketches[1],
             method=method,
         )
         arguments = jnp.asarray(x), jnp.asarray(y)
@@ -56,8 +57,8 @@ def pooling(options: argparse.Namespace) -> list[Row]:
     if torch:
         from benchmarks import torch_pooling
 
-        for name, method in torch_pooling.METHODS.items():
-            pool = partial(method, tables=tables, size=size, parts=part_channels())
+        for name, rival in torch_pooling.METHODS.items():
+            pool = partial(rival, tables=tables, size=size, parts=part_channels())
             forward[name] = partial(torch_pooling.forward, pool, x, y)
             both[name] = partial(torch_pooling.forward_backward, pool, x, y, weights)
             answers[name] = forward[name]().numpy()

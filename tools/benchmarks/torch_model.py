@@ -28,7 +28,7 @@ def backbone(sizes: Model) -> tuple[nn.Sequential, int]:
         w = sizes.width * 2**stage
         for index in range(count):
             stride = (1, 2, 2, sizes.last_stride)[stage] if index == 0 else 1
-            shape = ((3, 3), (w, w), (stride, 1))
+            shape: Any = ((3, 3), (w, w), (stride, 1))
             if kind == "bottleneck":
                 shape = ((1, 3, 1), (w, w, 4 * w), (1, stride, 1))
             layers.append(Block(inputs, *shape, False))
@@ -68,7 +68,8 @@ class Pose(nn.Module):
                 for maps in (38, 19)
             )
 
-        groups, before = [], 3
+        groups: list[nn.Module] = []
+        before = 3
         for number, group in enumerate(
             ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 256, 128))
         ):
