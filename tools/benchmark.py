@@ -40,15 +40,17 @@ def main() -> None:
     options = parser.parse_args()
     # PyTorch's threads spin while they wait, and would wait long for a core that others use.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from fgsam_jax.log import keep_freed_memory
+    from fgsam_jax.log import keep_freed_memory, keep_programs
 
     keep_freed_memory()  # as in training
+    keep_programs()
     rows: list[dict] = []
     print(f"{'':45}{'median':>10}{'spread':>10}{'ratio':>8}")
     for name in [options.section] if options.section else SECTIONS:
-        begun = time.monotonic()
+        begun, before = time.monotonic(), sum(os.times()[:4])
         found = getattr(importlib.import_module(f"benchmarks.{name}"), name)(options)
-        print(f"{name}, {time.monotonic() - begun:.0f} s", flush=True)
+        seconds, cpu = time.monotonic() - begun, sum(os.times()[:4]) - before
+        print(f"{name}: {seconds:.0f} s, of all cores {cpu:.0f} s", flush=True)
         for row in found:
             print(_line(row), flush=True)
         rows += found

@@ -40,7 +40,7 @@ def _measured(quick: bool) -> list[Row]:
     """Once in a process, so that all sections stand beside the same ceilings."""
     torch, cpu = torch_or_none(), jax.default_backend() == "cpu"
     side, size = (2048, 2**26) if cpu else (8192, 2**30)
-    rounds, rows = 7 if quick else 15, []
+    rounds, rows = 5 if quick else 15, []
     for name in ("float32", "bfloat16"):
         x = jnp.ones((side, side), name)
         product = jax.jit(jnp.matmul).lower(x, x).compile()

@@ -2,11 +2,14 @@
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,8 @@ def startup(options: argparse.Namespace) -> list[Row]:
     """Processes that import, and processes that train the demo up to their first step.
 
     The demo's set is rendered, recorded and decoded beforehand; every run has a folder of its own
-    and is ended after its first step. "of_empty" is how many times longer the first start took.
+    and is ended after its first step. "of_empty" is how many times longer the first start took,
+    "cpu" are seconds of all cores.
     """
     rounds = 1 if options.quick else 3
     rows = []
@@ -29,39 +33,49 @@ def startup(options: argparse.Namespace) -> list[Row]:
         "import jax": "import jax; jax.devices()",
         "import all of training": "import fgsam_jax.runs",
     }.items():
-        times = [_imported(code) for _ in range(rounds + 1)][1:]
-        rows.append(_row(what, times))
+        rows.append(_row(what, [_timed(partial(_import, code)) for _ in range(rounds)]))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         arguments = _prepare(folder)
-        empty, filled = [], []
+        empty: list[tuple[float, float]] = []
+        filled: list[tuple[float, float]] = []
         for number in range(rounds):
             cache = folder / f"programs{number}"
-            empty.append(_first_step(folder / f"empty{number}", cache, arguments))
-            filled.append(_first_step(folder / f"filled{number}", cache, arguments))
+            for kind, times in (("empty", empty), ("filled", filled)):
+                run = partial(_first_step, folder / f"{kind}{number}", cache, arguments)
+                times.append(_timed(run))
     rows.append(_row("first step, nothing compiled", empty))
     rows.append(_row("first step, all compiled", filled))
-    rows[-1]["of_empty"] = float(np.median(np.array(empty) / filled))
+    ratios = np.median(np.array(empty) / filled, axis=0)
+    rows[-1] |= {"of_empty": ratios[0], "of_empty_cpu": ratios[1]}
     return rows
 
 
-def _row(what: str, times: list[float]) -> Row:
-    low, middle, high = np.quantile(times, [0.25, 0.5, 0.75])
+def _row(what: str, times: list[tuple[float, float]]) -> Row:
+    wall, cpu = np.array(times).T
+    low, middle, high = np.quantile(wall, [0.25, 0.5, 0.75])
     row = {"section": "startup", "what": what, "median": middle, "spread": high - low}
-    return row | {"rounds": len(times)}
+    return row | {"rounds": len(times), "cpu": np.median(cpu)}
 
 
-def _imported(code: str) -> float:
-    begun = time.perf_counter()
+def _timed(run: Callable[[], None]) -> tuple[float, float]:
+    """Seconds that a subprocess took, and seconds of all cores."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    run()
+    seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _import(code: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    return time.perf_counter() - begun
 
 
 def _prepare(folder: Path) -> list[str]:
     """Renders and decodes the demo's set; returns the flags that make a run use it."""
     config = configuration("demo")
     made = str(folder / "set")
-    config.synthetic = replace(config.synthetic, folder=made)
+    few = {"train_identities": 20, "test_identities": 6, "pose_images": 64, "pose_val_images": 8}
+    config.synthetic = replace(config.synthetic, folder=made, **few)
     render_set(config)
     config.data.source, config.data.records = f"{made}/market1501", str(folder / "records")
     config.pose_data.source = f"{made}/coco"
@@ -79,15 +93,14 @@ def _prepare(folder: Path) -> list[str]:
     ]
 
 
-def _first_step(workdir: Path, cache: Path, arguments: list[str]) -> float:
-    """Seconds from the start of a process to the first line of its log."""
+def _first_step(workdir: Path, cache: Path, arguments: list[str]) -> None:
+    """Runs a process to the first line of its log."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }
     command = [sys.executable, "-m", "fgsam_jax.main", "--config", "configs/demo.py"]
     log, output = workdir / "log.jsonl", workdir.with_suffix(".txt")
-    begun = time.perf_counter()
     with (
         output.open("w") as file,
         subprocess.Popen(
@@ -103,6 +116,5 @@ def _first_step(workdir: Path, cache: Path, arguments: list[str]) -> float:
                 if process.poll() is not None:
                     raise RuntimeError(f"the run ended early: {output.read_text()[-1000:]}")
                 time.sleep(0.01)
-            return time.perf_counter() - begun
         finally:
             process.terminate()
