@@ -48,12 +48,12 @@ def main() -> None:
     print(f"{'':45}{'median':>10}{'spread':>10}{'ratio':>8}")
     for name in [options.section] if options.section else SECTIONS:
         begun, before = time.monotonic(), sum(os.times()[:4])
-        found = getattr(importlib.import_module(f"benchmarks.{name}"), name)(options)
-        seconds, cpu = time.monotonic() - begun, sum(os.times()[:4]) - before
-        print(f"{name}: {seconds:.0f} s, of all cores {cpu:.0f} s", flush=True)
-        for row in found:
+        print(name)
+        for row in getattr(importlib.import_module(f"benchmarks.{name}"), name)(options):
+            rows.append(row)
             print(_line(row), flush=True)
-        rows += found
+        seconds, cpu = time.monotonic() - begun, sum(os.times()[:4]) - before
+        print(f"  {seconds:.0f} s, of all cores {cpu:.0f} s")
     if options.json:
         options.json.write_text(json.dumps(_about() | {"rows": rows}, indent=2, default=float))
 

@@ -26,7 +26,7 @@ from fgsam_jax.data.attributes import MARKET1501
 from fgsam_jax.sets import Batches, Sets
 
 
-def inputs(options: argparse.Namespace) -> list[Row]:
+def inputs(options: argparse.Namespace) -> Iterator[Row]:
     """Phases 1 to 3 of the small Market configuration, rows of several steps each.
 
     The data are Market-1501 of FGSAM_DATA, else random images of the same shape. "waiting" is the
@@ -37,11 +37,9 @@ def inputs(options: argparse.Namespace) -> list[Row]:
     table = _table(config, options.quick)
     phases = [phase for phase in config.phases if phase.name in ("base", "base_pose", "fgsam")]
     steps, rounds = (4, 3) if options.quick else (10, 9)
-    rows = []
     for phase in phases[-1:] if options.quick else phases:
         phase.batch = 16 if options.quick else phase.batch
-        rows += _phase(config, phase, table, steps, rounds)
-    return rows
+        yield from _phase(config, phase, table, steps, rounds)
 
 
 def _phase(config: Config, phase: Phase, table: Table, steps: int, rounds: int) -> list[Row]:

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +31,7 @@ class Step(NamedTuple):
     parameters: int
 
 
-def steps(options: argparse.Namespace) -> list[Row]:
+def steps(options: argparse.Namespace) -> Iterator[Row]:
     """The small Market configuration's phases at batch 64, and the published baseline at batch 8.
 
     "of_product" and "of_copy" are shares of the ceilings, "temporary_mib" is what XLA takes beside
@@ -47,10 +47,8 @@ def steps(options: argparse.Namespace) -> list[Row]:
         cases = [case for case in cases if case[1].model == "fgsam"]
         published.model.backbone = "resnet18"
     cases.append((published, published.phases[1], 4 if options.quick else 8))
-    rows = []
     for config, phase, size in cases:
-        rows += _case(config, phase, size, options)
-    return rows
+        yield from _case(config, phase, size, options)
 
 
 def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) -> list[Row]:
