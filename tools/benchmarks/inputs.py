@@ -30,13 +30,13 @@ def inputs(options: argparse.Namespace) -> Iterator[Row]:
     """Phases 1 to 3 of the small Market configuration, rows of several steps each.
 
     The data are Market-1501 of FGSAM_DATA, else random images of the same shape. "waiting" is the
-    share of the step that the data add, "blocked" the share for which the loop stood still until
-    it had its batch; the device may have worked meanwhile.
+    share of the step that the data add, "waiting_cpu" of the cores' seconds, "blocked" the share
+    for which the loop stood still until it had its batch; the device may have worked meanwhile.
     """
     config = configuration("market_small")
     table = _table(config, options.quick)
     phases = [phase for phase in config.phases if phase.name in ("base", "base_pose", "fgsam")]
-    steps, rounds = (4, 3) if options.quick else (10, 9)
+    steps, rounds = (4, 3) if options.quick else (5, 9)
     for phase in phases[-1:] if options.quick else phases:
         phase.batch = 16 if options.quick else phase.batch
         yield from _phase(config, phase, table, steps, rounds)
@@ -63,6 +63,7 @@ def _phase(config: Config, phase: Phase, table: Table, steps: int, rounds: int) 
     }
     rows = in_turn("inputs", runs, rounds)
     rows[1]["waiting"] = 1 - 1 / rows[1]["ratio"]
+    rows[1]["waiting_cpu"] = 1 - rows[0]["cpu"] / rows[1]["cpu"]
     rows[1]["blocked"] = np.median(blocked) * steps / rows[1]["median"]
     return rows
 
