@@ -1,0 +1,124 @@
+"""The benchmark's own arithmetic; its times are not tested."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
+
+from benchmarks import ceilings, common, counted, pooling  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+def test_ratios_are_medians_over_the_rounds_to_the_first(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def takes(*seconds):
+        rounds = iter((0, *seconds))  # the first is the warm-up
+
+        def run():
+            now[0] += next(rounds)
+
+        return run
+
+    ours, rival = common.in_turn("x", {"ours": takes(1, 2, 4), "rival": takes(3, 4, 8)}, 3)
+    assert (ours["median"], ours["ratio"], ours["fastest"]) == (2, 1, 1)
+    assert (rival["median"], rival["ratio"], rival["rounds"]) == (4, 2, 3)
+    assert rival["spread"] == pytest.approx(2.5)
+
+
+class _TwoLayers(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Conv(5, (3, 3), (2, 2), padding=1)(images * 1.0)
+        return nn.Dense(7)(x.reshape(len(x), -1))
+
+
+def test_flops_by_formula_are_those_counted_by_hand():
+    """Of 3 x 3 outputs and 3 x 3 taps on 5 x 5 pixels, (2 + 3 + 2)^2 taps are inside."""
+    images = jax.ShapeDtypeStruct((1, 5, 5, 3), np.uint8)
+    model = _TwoLayers()
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    inside, everywhere = counted.formula(model, shapes, images)
+    dense = 2 * 45 * 7
+    assert inside == 2 * 49 * 3 * 5 + dense
+    assert everywhere == 2 * 81 * 3 * 5 + dense
+
+
+def test_what_a_backward_pass_keeps_is_counted_once():
+    x = jnp.ones((8, 4))
+    # The square needs its argument, the sine its cosine.
+    assert pooling.kept_bytes(lambda x: x**2, x) <= 2 * x.nbytes
+    assert pooling.kept_bytes(lambda x: x + 1, x) == 0
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+def test_the_rival_in_torch_has_as_many_parameters(torch, number):
+    from benchmarks.torch_model import Net
+
+    config = common.configuration("market_small")
+    phase = config.phases[number]
+    model = common.model_of(config, phase)
+    shapes = common.variable_shapes(model, config.data.height, config.data.width)
+    ours = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shapes["params"]))
+    assert ours == sum(x.numel() for x in Net(config.model, phase.model).parameters())
+
+
+def test_poolings_in_torch_agree_with_each_other(torch):
+    from benchmarks import torch_pooling
+
+    random = np.random.default_rng(0)
+    x, y = (random.standard_normal((2, 6, n), np.float32) for n in (9, 4))
+    tables = [(random.integers(0, 16, n), random.choice([-1, 1], n)) for n in (9, 4)]
+    given = {"tables": tables, "size": 16, "parts": np.array([[1, 1, 0, 0], [1, 1, 1, 1]])}
+    one, other = (pool(torch.from_numpy(x), torch.from_numpy(y), **given)
+                  for pool in torch_pooling.METHODS.values())  # fmt: skip
+    np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+
+
+def test_focal_triplet_in_torch_is_ours(torch):
+    from benchmarks.torch_model import focal_triplet
+
+    from fgsam_jax import loss
+    from fgsam_jax.models.fgsam import unit_length
+
+    x = np.random.default_rng(0).standard_normal((12, 5), np.float32)
+    labels = np.arange(12) // 3
+    ours = jnp.mean(loss.focal_triplet(unit_length(jnp.asarray(x)), jnp.asarray(labels)))
+    theirs = focal_triplet(torch.from_numpy(x), torch.from_numpy(labels))
+    assert float(theirs) == pytest.approx(float(ours), rel=1e-5)
+
+
+def test_a_section_is_printed_and_written_as_json(tmp_path, monkeypatch, capsys):
+    """Its methods agree, those in PyTorch too."""
+    import benchmark
+
+    file = tmp_path / "figures.json"
+    ceiling = [
+        {"what": "product float32", "gflop_per_s": 1.0},
+        {"what": "copy", "gb_per_s": 1.0},
+    ]
+    monkeypatch.setattr(ceilings, "_measured", lambda quick: ceiling)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = ["--quick", "--section", "pooling", "--json", str(file)]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    benchmark.main()
+    assert "gram, forward" in capsys.readouterr().out
+    written = json.loads(file.read_text())
+    rows = {row["what"]: row for row in written["rows"]}
+    assert {f"{method}, forward" for method in pooling.METHODS} < set(rows)
+    assert max(row["difference"] for row in rows.values()) < 1e-5
+    assert {"device", "load", "versions"} < set(written)
