@@ -123,8 +123,9 @@ def make_backbone(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn
     raise InputError(f"config.model.backbone is one of {choices}; got {sizes.backbone!r}")
 
 
+@functools.cache
 def variable_shapes(model: nn.Module, height: int, width: int) -> dict[str, Any]:
-    """Shapes and types of a model's variables, see `initial_variables`."""
+    """Shapes and types of a model's variables, see `initial_variables`; not to be changed."""
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
     return {name: shapes.get(name, {}) for name in _COLLECTIONS}

@@ -1,6 +1,7 @@
 """What a run writes while it trains: a progress bar, JSON lines and TensorBoard events."""
 
 import ctypes
+import functools
 import hashlib
 import json
 import os
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from fgsam_jax import processes
@@ -32,15 +32,20 @@ class PhaseLog:
         self._path = workdir / "log.jsonl"
         _forget_after(self._path, phase, first)
         self._file = self._path.open("a")
-        self._board = SummaryWriter(
-            str(workdir / "tensorboard" / phase), purge_step=first, write_to_disk=True
-        )
+        self._events, self._first = str(workdir / "tensorboard" / phase), first
         # Where the output is not a terminal there is no bar, only the summary lines.
         self._bar = tqdm(
             total=last, initial=first, desc=phase, unit="step", leave=False, disable=None
         )
         self._epoch: list[dict[str, float]] = []
         self._started = time.monotonic()
+
+    @functools.cached_property
+    def _board(self) -> Any:
+        # It imports PyTorch where that is installed, which takes longer than the first step.
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(self._events, purge_step=self._first, write_to_disk=True)
 
     def step(self, step: int, metrics: dict[str, float], learning_rate: float, images: int) -> None:
         """Note the metrics of a finished step, numbered from 1."""
@@ -77,7 +82,8 @@ class PhaseLog:
         """Flush and close everything."""
         self._bar.close()
         self._file.close()
-        self._board.close()
+        if "_board" in vars(self):
+            self._board.close()
 
 
 def keep_freed_memory() -> None:

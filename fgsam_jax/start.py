@@ -152,7 +152,7 @@ def make_state(
         frozen=frozen,
         batch_stats=variables["batch_stats"],
         constants=variables["constants"],
-        opt_state=optimizer.init(params),
+        opt_state=jax.jit(optimizer.init)(params),  # in one program, not one for every weight
     )
 
 

@@ -70,8 +70,8 @@ def _phase(config: Config, phase: Phase, table: Table, steps: int, rounds: int) 
 
 def real_batches(phase: Phase, table: Table, first: int, last: int) -> Iterator[dict[str, Any]]:
     """The batches number first, ..., last - 1 as training takes them, on one device."""
-    for batch in Batches(phase, table, seed=0, devices=1).between(first, last):
-        yield jax.tree.map(lambda x: x[0], batch)
+    for _, feed in Batches(phase, table, seed=0, devices=1).feeds(first, last):
+        yield jax.tree.map(lambda x: x[0, 0], feed)
 
 
 def _loop(program: Any, held: list, key: Any, batches: Iterable[dict[str, Any]]) -> None:
