@@ -64,7 +64,7 @@ def run(phase, before, optimizer, count, *, length=1, resident=False, keep=False
     """
     devices = jax.local_devices()[:count]
     update = parallel_train_steps(
-        devices,
+        devices if jax.process_count() == 1 else None,
         model=model(phase.model, axis_name=AXIS),
         objective=make_objective(phase, AXIS),
         optimizer=optimizer,

@@ -26,7 +26,7 @@ def main(rendered: str, folder: str, port: str, process: str) -> None:
     from fgsam_jax.sets import Sets
     from fgsam_jax.train import train
 
-    config = tiny.config(Path(rendered), tiny.PHASES[:2])
+    config = tiny.config(Path(rendered), (tiny.BASE,))
     results = train(config, Path(folder) / "run", Sets(config))
     steps = {name: test_step.ten_steps(name, DEVICES) for name in test_step.PHASES}
     with open(f"{folder}/process{process}.pkl", "wb") as file:
