@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,11 +15,12 @@ from benchmarks.common import (
     first_state,
     in_turn,
     jitted_step,
+    model_of,
     random_batch,
     torch_or_none,
 )
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.step import train_step
+from fgsam_jax.start import freezes_first_stage
 
 
 class Step(NamedTuple):
@@ -56,17 +56,22 @@ def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) 
     name = f"{phase.name} {config.model.backbone}, {size} images"
     batch = random_batch(size, config.data.height, config.data.width)
     lower = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="bfloat16"))
-    variants: dict[str, tuple[Config, dict]] = {"": (config, {})}
+    variants: dict[str, tuple[Config, dict, dict]] = {"": (config, batch, {})}
+    if freezes_first_stage(phase):
+        kept = {"first": _first_maps(config, phase, batch["image"])}
+        variants[", kept maps"] = (config, batch | kept, {})
     if not options.quick:
-        variants[", bfloat16"] = (lower, {})
-        if "remat" in inspect.signature(train_step).parameters:
-            variants[", remat"] = (config, {"remat": True})
-    ours = {name + which: make_step(c, phase, batch, **o) for which, (c, o) in variants.items()}
+        variants[", bfloat16"] = (lower, batch, {})
+        variants[", remat"] = (config, batch, {"remat": True})
+    ours = {
+        name + which: make_step(given, phase, images, **how)
+        for which, (given, images, how) in variants.items()
+    }
     runs = {what: step.run for what, step in ours.items()}
     if torch_or_none():
         from benchmarks import torch_step
 
-        for which in [x for x in variants if x != ", remat"]:
+        for which in [x for x in variants if x in ("", ", bfloat16")]:
             rival = f"{name}{which}, PyTorch"
             runs[rival], parameters = torch_step.make_step(variants[which][0], phase, batch)
             if parameters != ours[name].parameters:
@@ -84,6 +89,13 @@ def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) 
             row["temporary_mib"] = memory.temp_size_in_bytes / 2**20
             row["parameters"] = step.parameters
     return rows
+
+
+def _first_maps(config: Config, phase: Phase, images: np.ndarray) -> np.ndarray:
+    """What `config.compute.keep_pose` puts into a batch; the numbers do not matter here."""
+    pose = model_of(config, phase).pose
+    shape = jax.eval_shape(lambda x: pose.init_with_output(jax.random.key(0), x)[0].first, images)
+    return np.zeros((len(images), 2, *shape.shape[1:]), shape.dtype)
 
 
 def make_step(config: Config, phase: Phase, batch: dict[str, Any], **options: Any) -> Step:
