@@ -132,9 +132,9 @@ def _gather_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
             sums += jnp.where(rank < load, jnp.take(x, channels, axis=-1, mode="clip"), 0)
         return sums
 
-    # One block becomes one kernel. With random bins hardly one sketch in a thousand needs more:
-    # of 2048 channels in 4096 bins more than 8 meet in one of 70,000.
-    slots = min(8 + 2 * (len(bins) // size), 32)
+    # One block becomes one kernel. Random bins seldom need more: of 2048 channels in 4096 bins more
+    # than 8 meet in one sketch of 70,000.
+    slots = min(6 + 2 * -(-len(bins) // size), 32)
     blocks = -(-len(bins) // slots)
     sums = add_slots(0, jnp.zeros((*x.shape[:-1], size), x.dtype))
     return jax.lax.cond(

@@ -199,7 +199,7 @@ def _last_phase(workdir: Path) -> str:
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         raise InputError(f"{workdir} holds no run: expected the folder checkpoints in it")
-    steps = {path.name: Checkpoints(path).step() for path in folder.iterdir()}
+    steps = {path.name: Checkpoints(path).step() for path in sorted(folder.iterdir())}
     saved = {name: step for name, step in steps.items() if step is not None}
     for name, step in saved.items():
         about = About.from_dict(Checkpoints(folder / name).about(step))

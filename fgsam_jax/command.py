@@ -14,14 +14,6 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/<name of the config file>."
 )
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "Of several processes the first one's address, host:port."
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
-DISTRIBUTED = flags.DEFINE_boolean(
-    "distributed", False, "Find the other processes by SLURM, Kubernetes or a TPU pod."
-)
 
 
 def configuration() -> tuple[Config, Path]:
@@ -30,16 +22,6 @@ def configuration() -> tuple[Config, Path]:
     check(config)
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     return config, Path(WORKDIR.value or Path("runs") / Path(name).stem).expanduser()
-
-
-def several_processes() -> tuple[str | None, int | None, int | None] | None:
-    """What `processes.join` wants to know, or None for a process alone. Raises InputError."""
-    given = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
-    if DISTRIBUTED.value or all(x is not None for x in given):
-        return given
-    if any(x is not None for x in given):
-        raise InputError("several processes need --coordinator, --num_processes and --process_id")
-    return None
 
 
 def parse(arguments: Sequence[str]) -> Sequence[str]:

@@ -116,8 +116,9 @@ class Phase:
     train_pose: str = "cpb_only"  # [D] no pose loss in Eq. (11); "all", "none"
     epochs: int = 1
     batch: int = 64  # [D]
-    accumulate: int = 1  # pieces of a batch, one after the other: same gradients in less memory,
-    # but batch normalisation sees a piece at a time
+    # Pieces of a batch, one after the other: the same gradients in less memory, for a second
+    # forward pass. But batch normalisation sees a piece at a time, and so do its running means.
+    accumulate: int = 1
     images_per_identity: int = 0  # K of P x K batches of batch / K identities; 0: shuffled
     learning_rate: float = 1e-3
     warmup_epochs: float = 0.0  # the learning rate rises linearly over these
@@ -132,7 +133,9 @@ class Compute:
     # Updates in one call of the device; 0: 10 on an accelerator, 1 on a CPU, where XLA uses one
     # core inside a loop (a step of the demo's baseline then took 2.1 s instead of 0.14 s).
     steps_per_call: int = 0
-    resident: str = "auto"  # the training images on the device: "yes", "no"; "auto": if they fit
+    # The training images on the device: "yes", "no", or "auto": if they take at most a quarter of
+    # what is free there. Streamed images never are.
+    resident: str = "auto"
     # Compute the frozen beginning of the pose net once for all training images, in the phases that
     # do not train it. Takes memory: 4.9 GB for Market-1501 at full size in bfloat16.
     keep_pose: bool = False

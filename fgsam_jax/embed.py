@@ -15,8 +15,9 @@ from jax.experimental import multihost_utils
 from PIL import Image
 from tqdm import tqdm
 
-from fgsam_jax import build
+from fgsam_jax import build, processes
 from fgsam_jax.errors import InputError
+from fgsam_jax.processes import agreed
 from fgsam_jax.step import parallel_embed_step, replicate
 
 # The step gives these for each image.
@@ -135,7 +136,7 @@ class BatchedEmbedding:
         share = -(-count // processes)
         firsts = [min(process * share, count - share) for process in range(processes)]
         first = firsts[jax.process_index()]
-        found = _agreed(lambda: self._rows(variables, images, first, first + share, title))
+        found = agreed(lambda: self._rows(variables, images, first, first + share, title))
 
         def whole(shares: np.ndarray) -> np.ndarray:
             rows = np.empty((count, *shares.shape[2:]), shares.dtype)
@@ -164,7 +165,7 @@ class BatchedEmbedding:
             title,
             total=len(starts),
             leave=False,
-            disable=True if title is None else None,
+            disable=None if title and processes.first() else True,
         )
         pieces: list[Embedded] = []
         running: list[Embedded] = []
@@ -191,24 +192,6 @@ def _ahead(make: Callable[[int], np.ndarray], items: Sequence[int]) -> Iterator[
     finally:
         # An error must not wait for the batches being read, which nobody will take.
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _agreed(work: Callable[[], Embedded]) -> Embedded:
-    """work(), or an InputError in every process if one raises it: none waits for the others."""
-    found, error = {}, None
-    try:
-        found = work()
-    except InputError as raised:
-        error = raised
-    failed = multihost_utils.process_allgather(np.array(error is not None))
-    if error is not None:
-        raise error
-    if failed.any():
-        raise InputError(
-            f"process {failed.argmax()} could not embed its share of the images: its own message "
-            f"says why"
-        )
-    return found
 
 
 class _Sized:

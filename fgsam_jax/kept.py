@@ -1,8 +1,8 @@
 """What the frozen beginning of the pose net gives for the training images, computed once and kept.
 
 While neither its trunk nor its first stage is trained, and images are changed by mirroring alone,
-these see only two forms of each image. At full size they are 29 % of the arithmetic of a step of
-the last phase; the maps of Market-1501's 12,936 images take 4.9 GB in bfloat16.
+these see only two forms of each image. `tools/benchmark.py --section counted` says what share of
+a step's arithmetic they are.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from fgsam_jax import processes
 from fgsam_jax.errors import InputError
 
 
 def first_maps(
-    pose: Callable[[Any], jax.Array], images: Any, batch: int, *, title: str | None = None
+    pose: Callable[[Any, jax.Array], jax.Array],
+    variables: Any,
+    images: Any,
+    batch: int,
+    *,
+    title: str | None = None,
 ) -> np.ndarray:
     """`models.pose.Pose.first` of images and of their mirrored forms.
 
     Args:
-      pose: images [batch, height, width, 3] to the maps [batch, h, w, channels].
+      pose: variables and images [batch, height, width, 3] to the maps [batch, h, w, channels].
+      variables: of the pose net.
       images: uint8 [n, height, width, 3].
       batch: images at a time.
       title: of a progress bar.
@@ -35,10 +42,10 @@ def first_maps(
     """
 
     @jax.jit
-    def both(rows: jax.Array) -> jax.Array:
-        return jnp.stack([pose(rows), pose(rows[:, :, ::-1])], axis=1)
+    def both(variables: Any, rows: jax.Array) -> jax.Array:
+        return jnp.stack([pose(variables, x) for x in (rows, rows[:, :, ::-1])], axis=1)
 
-    shape = jax.eval_shape(both, np.asarray(images[:1]))
+    shape = jax.eval_shape(both, variables, np.asarray(images[:1]))
     try:
         kept = np.empty((len(images), *shape.shape[1:]), shape.dtype)
     except MemoryError:
@@ -46,8 +53,9 @@ def first_maps(
         raise InputError(
             f"the kept maps would take {size:.1f} GiB: use config.compute.keep_pose=False"
         ) from None
-    for start in tqdm(range(0, len(images), batch), title, leave=False, disable=title is None):
+    silent = None if title and processes.first() else True
+    for start in tqdm(range(0, len(images), batch), title, leave=False, disable=silent):
         rows = np.asarray(images[start : start + batch])
         filled = np.resize(rows, (batch, *rows.shape[1:]))  # one compiled program serves all
-        kept[start : start + batch] = both(filled)[: len(rows)]
+        kept[start : start + batch] = both(variables, filled)[: len(rows)]
     return kept

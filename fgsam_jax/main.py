@@ -5,9 +5,19 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from fgsam_jax import command
+from fgsam_jax.errors import InputError
 
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "Train, or restore and evaluate every phase."
+)
+
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "Of several processes the first one's address, host:port."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_DISTRIBUTED = flags.DEFINE_boolean(
+    "distributed", False, "Find the other processes by SLURM, Kubernetes or a TPU pod."
 )
 
 
@@ -15,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     """What the flags ask for. Raises InputError for what the user can mend."""
     del arguments
     config, workdir = command.configuration()
+    others = _several_processes()
     # JAX and Orbax are imported late: a mistaken flag is answered at once.
     from fgsam_jax import processes
     from fgsam_jax.log import keep_freed_memory, keep_programs
@@ -23,9 +34,19 @@ def main(arguments: Sequence[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     keep_freed_memory()
     keep_programs()
-    if others := command.several_processes():
+    if others:
         processes.join(*others)
     run_all(config, workdir, training=_MODE.value == "train")
+
+
+def _several_processes() -> tuple[str | None, int | None, int | None] | None:
+    """What `processes.join` wants to know, or None for a process alone. Raises InputError."""
+    given = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    if _DISTRIBUTED.value or all(x is not None for x in given):
+        return given
+    if any(x is not None for x in given):
+        raise InputError("several processes need --coordinator, --num_processes and --process_id")
+    return None
 
 
 def run() -> None:

@@ -4,10 +4,16 @@ Each process has its own devices and gathers its own part of every batch; all co
 state. They share one folder of the run: the first writes, the others read.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from fgsam_jax.errors import InputError
+
+Found = TypeVar("Found")
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -43,3 +49,30 @@ def first() -> bool:
 def wait(what: str) -> None:
     """Wait until all processes have come to the same point."""
     multihost_utils.sync_global_devices(what)
+
+
+def all_agree(yes: bool) -> bool:
+    """Whether every process says yes; all must ask."""
+    return yes if jax.process_count() == 1 else bool(_gathered(yes).all())
+
+
+def agreed(work: Callable[[], Found]) -> Found:
+    """work(), or an InputError in every process if one raises it: none waits for the others."""
+    if jax.process_count() == 1:
+        return work()
+    found, error = None, None
+    try:
+        found = work()
+    except InputError as raised:
+        error = raised
+    failed = _gathered(error is not None)
+    if error is not None:
+        raise error
+    if failed.any():
+        raise InputError(f"process {failed.argmax()} failed: its own message says why")
+    assert found is not None
+    return found
+
+
+def _gathered(value: bool) -> np.ndarray:
+    return multihost_utils.process_allgather(np.array(value))

@@ -30,6 +30,11 @@ def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]
       InputError: a phase cannot be trained or evaluated; the message says why.
     """
     devices = jax.device_count()
+    if devices != jax.local_device_count() * jax.process_count():
+        raise InputError(
+            f"this process has {jax.local_device_count()} of {devices} devices of "
+            f"{jax.process_count()} processes: all must have equally many"
+        )
     modules: set[str] = set()
     for phase in config.phases:
         sets.batches(phase, seed=0, devices=devices)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from fgsam_jax import processes, report
+from fgsam_jax import report
 from fgsam_jax.config import Config, expand
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import reference_rows, restored_results
@@ -62,9 +62,7 @@ def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
     if config.synthetic.folder:
-        if processes.first():
-            render_set(config)
-        processes.wait("the set is rendered")
+        render_set(config)
     sets = Sets(config)
     results = (train if training else restored_results)(config, workdir, sets)
     rows = [result for result in results if "evaluation" in result]
@@ -84,14 +82,19 @@ def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
 
 
 def render_set(config: Config) -> None:
-    """Write the synthetic set of the configuration, once."""
+    """Write the synthetic set of the configuration, once; of several processes the others wait."""
+    from filelock import FileLock
     from tqdm import tqdm
 
     from fgsam_jax.data.synthetic import render
 
     arguments = dataclasses.asdict(config.synthetic)
     folder = arguments.pop("folder")
-    with tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar:
+    Path(folder).parent.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(f"{folder}.lock"),
+        tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar,
+    ):
 
         def show(done: int, total: int) -> None:
             bar.total = total

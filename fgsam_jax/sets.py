@@ -230,8 +230,6 @@ class Batches:
 class StreamedBatches:
     """`Batches` of a set with joints that is decoded while the device works."""
 
-    columns: dict[str, Any] = {}  # noqa: RUF012 - there is nothing to gather from
-
     def __init__(
         self,
         phase: Phase,

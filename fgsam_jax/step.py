@@ -13,6 +13,7 @@ from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fgsam_jax.data.augment import random_flip
+from fgsam_jax.gradients import is_product, pieced_gradients, whole_gradients
 from fgsam_jax.models.fgsam import Outputs, descriptor
 from fgsam_jax.objective import Terms
 
@@ -97,12 +98,9 @@ def train_step(
     """
     if flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
-
     elif "first" in batch:
         batch = {**batch, "first": batch["first"][:, 0]}
-    inputs: dict[str, Any] = {"images": batch["image"]}
-    if "first" in batch:
-        inputs["first"] = batch["first"]
+    inputs = {"images": batch["image"]} | {k: x for k, x in batch.items() if k == "first"}
 
     def apply(params: Any, stats: Any, inputs: dict[str, Any]) -> tuple[Outputs, Any]:
         variables = state.replace(params=params, batch_stats=stats).variables()
@@ -114,9 +112,9 @@ def train_step(
         return sum(terms.losses.values(), start=jnp.zeros(())), terms
 
     if remat:
-        apply = jax.checkpoint(apply, policy=_is_product)
+        apply = jax.checkpoint(apply, policy=is_product)
     find = partial(pieced_gradients, pieces=accumulate) if accumulate > 1 else whole_gradients
-    loss, terms, stats, gradients = find(apply, total, state, inputs)
+    loss, terms, stats, gradients = find(apply, total, state.params, state.batch_stats, inputs)
     metrics = {**terms.losses, **terms.signs, "total": loss}
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
@@ -129,61 +127,6 @@ def train_step(
     )
     finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((after.params, after.batch_stats))]
     return after, {**metrics, "finite": jnp.stack(finite).all() & jnp.isfinite(metrics["total"])}
-
-
-def whole_gradients(
-    apply: Callable, total: Callable, state: TrainState, inputs: Any
-) -> tuple[jax.Array, Terms, Any, Any]:
-    """Loss, terms, new batch statistics and gradients of a batch.
-
-    Args:
-      apply: parameters, batch statistics and inputs to `Outputs` and new batch statistics.
-      total: outputs of the whole batch to the loss and its terms.
-      state: before.
-      inputs: of the model, leaves [batch, ...].
-    """
-
-    def run(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
-        outputs, stats = apply(params, state.batch_stats, inputs)
-        loss, terms = total(outputs)
-        return loss, (terms, stats)
-
-    (loss, (terms, stats)), gradients = jax.value_and_grad(run, has_aux=True)(state.params)
-    return loss, terms, stats, gradients
-
-
-def pieced_gradients(
-    apply: Callable, total: Callable, state: TrainState, inputs: Any, *, pieces: int
-) -> tuple[jax.Array, Terms, Any, Any]:
-    """`whole_gradients` in the memory of a piece, for a second forward pass.
-
-    The outputs of all pieces are made first and the loss is differentiated with respect to them,
-    so that triplets are mined in the whole batch; then each piece is run again and its part of
-    that gradient is pulled back (Gao et al., "Scaling Deep Contrastive Learning Batch Size under
-    Memory Limited Setup", 2021). The numbers are those of the whole batch, except that batch
-    normalisation sees one piece at a time.
-    """
-    cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), inputs)
-    outputs = jax.lax.map(lambda x: apply(state.params, state.batch_stats, x)[0], cut)
-    joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
-    (loss, terms), pulls = jax.value_and_grad(total, has_aux=True)(joined)
-    pulls = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), pulls)
-
-    def add(carry: tuple[Any, Any], piece: tuple[Any, Any]) -> tuple[Any, None]:
-        stats, sums = carry
-        part, pull = piece
-        _, back, stats = jax.vjp(lambda p: apply(p, stats, part), state.params, has_aux=True)
-        return (stats, jax.tree.map(jnp.add, sums, back(pull)[0])), None
-
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
-    (stats, gradients), _ = jax.lax.scan(add, (state.batch_stats, zeros), (cut, pulls))
-    return loss, terms, stats, gradients
-
-
-def _is_product(primitive: Any, *operands: Any, **_: Any) -> bool:
-    # JAX cannot keep complex products (those of spectra); they are cheap.
-    product = primitive.name in ("dot_general", "conv_general_dilated")
-    return product and jnp.issubdtype(operands[0].dtype, jnp.floating)
 
 
 def train_steps(

@@ -14,7 +14,7 @@ import optax
 
 from fgsam_jax import build, objective, processes, start
 from fgsam_jax.checkpoint import Checkpoints
-from fgsam_jax.config import Config, Phase
+from fgsam_jax.config import Compute, Config, Phase
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
 from fgsam_jax.kept import first_maps
@@ -50,6 +50,7 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     results = json.loads(path.read_text()) if path.exists() else {}
     claim(config, workdir, results)
     rehearse(config, workdir, sets, results)
+    processes.wait("the run has been rehearsed")
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
@@ -105,40 +106,36 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
             every=config.log.every,
         )
     begun = time.monotonic() - seconds
-    running: tuple[int, dict[str, Any]] = 0, {}
 
     def finish(begin: int, count: int, metrics: dict[str, Any]) -> None:
         """Read the metrics of `count` steps after `begin`; stop at a loss that is no number."""
         history = jax.device_get(metrics)
-        for index in range(count):
-            step = begin + index + 1
-            values = {name: float(value[index]) for name, value in history.items()}
+        for place in range(count):
+            values = {name: float(value[place]) for name, value in history.items()}
+            done = begin + place + 1
             if not values.pop("finite"):
-                raise InputError(
-                    f"{phase.name}: the loss is {values['total']} at step {step} and the "
-                    f"parameters after it are no numbers; the newest good checkpoint is of step "
-                    f"{checkpoints.step() or 0}. Lower the phase's learning rate of "
-                    f"{phase.learning_rate:g}; starting again with it repeats this phase alone"
-                )
+                raise _no_number(phase, done, values["total"], checkpoints.step() or 0)
             if log:
-                log.step(step, values, float(learning_rate(step - 1)), phase.batch)
+                log.step(done, values, float(learning_rate(done - 1)), phase.batch)
 
     try:
-        if config.compute.keep_pose and start.freezes_first_stage(phase):
+        keeps = config.compute.keep_pose and start.freezes_first_stage(phase)
+        if keeps and isinstance(batches, Batches):
             _keep_first_maps(about, state, batches)
-        columns, feeds = _feeds(config, batches, step, last)
+        columns, feeds = _feeds(config.compute, batches, step, last)
+        running: tuple = ()
         for count, feed in feeds:
             # The device works on the next steps while the host reads these ones' metrics.
-            after = update(state, columns, feed, count, key)
-            if running[0]:
-                finish(step - running[0], *running)
-            state, running = after[0], (count, after[1])
+            state, metrics = update(state, columns, feed, count, key)
+            if running:
+                finish(*running)
+            running = step, count, metrics
             step += count
             epoch, inside = divmod(step, batches.per_epoch)
             if inside:
                 continue
-            finish(step - count, *running)
-            running = 0, {}
+            finish(*running)
+            running = ()
             scored = None
             every = config.log.evaluate_every
             if every and (epoch % every == 0 or step == last):
@@ -154,28 +151,41 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     return time.monotonic() - begun
 
 
-def _keep_first_maps(about: build.About, state: TrainState, batches: Any) -> None:
+def _no_number(phase: Phase, step: int, total: float, good: int) -> InputError:
+    return InputError(
+        f"{phase.name}: the loss is {total} at step {step} and the parameters after it are no "
+        f"numbers; the newest good checkpoint is of step {good}. Lower the phase's learning rate "
+        f"of {phase.learning_rate:g}; starting again with it repeats this phase alone"
+    )
+
+
+def _keep_first_maps(about: build.About, state: TrainState, batches: Batches) -> None:
     """Give the batches a column of what the frozen beginning of the pose net says."""
     net = about.model().pose
-    variables = {"params": state.variables()["params"]["pose"]}
-    batches.columns["first"] = first_maps(
-        lambda images: net.apply(variables, images).first,
-        batches.columns["image"],
-        about.config.evaluation_batch,
-        title=f"{about.phase}: maps to keep",
+    batches.columns["first"] = processes.agreed(
+        lambda: first_maps(
+            lambda variables, images: net.apply(variables, images).first,
+            {"params": jax.device_get(state.variables()["params"]["pose"])},
+            batches.columns["image"],
+            about.config.evaluation_batch,
+            title=f"{about.phase}: maps to keep",
+        )
     )
 
 
 def _feeds(
-    config: Config, batches: Batches | StreamedBatches, first: int, last: int
+    compute: Compute, batches: Batches | StreamedBatches, first: int, last: int
 ) -> tuple[dict[str, Any], Iterator[Feed]]:
     """What stays on the devices, and what each call of `parallel_train_steps` is given."""
-    length = config.compute.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    asked = config.compute.resident
-    if isinstance(batches, Batches) and asked != "no" and (asked == "yes" or _fits(batches)):
-        columns = replicate(jax.tree.map(np.asarray, batches.columns))
-        return columns, batches.feeds(first, last, length, rows=True)
-    return {}, batches.feeds(first, last, length)
+    length = compute.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
+    length = min(length, batches.per_epoch)
+    if not isinstance(batches, Batches) or compute.resident == "no":
+        return {}, batches.feeds(first, last, length)
+    # All processes must run one program.
+    if compute.resident == "auto" and not processes.all_agree(_fits(batches)):
+        return {}, batches.feeds(first, last, length)
+    columns = replicate(jax.tree.map(np.asarray, batches.columns))
+    return columns, batches.feeds(first, last, length, rows=True)
 
 
 def _fits(batches: Batches) -> bool:

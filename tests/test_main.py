@@ -26,6 +26,7 @@ def command(monkeypatch, capfd):
         monkeypatch.setattr(shared, "CONFIG", SimpleNamespace(value=config))
         monkeypatch.setattr(shared, "WORKDIR", SimpleNamespace(value=str(workdir)))
         monkeypatch.setattr(main, "_MODE", SimpleNamespace(value=mode))
+        monkeypatch.setattr(main, "_several_processes", lambda: None)
         monkeypatch.setattr(shared.config_flags, "get_config_filename", lambda _: "tiny.py")
         monkeypatch.setattr(shared.flags, "FLAGS", {"config": None})
         monkeypatch.setattr(shared.flags, "mark_flag_as_required", lambda _: None)
@@ -149,6 +150,10 @@ def test_a_model_that_cannot_be_built_is_refused(refused, config, tmp_path, size
         (["--config", DEMO, "--config.seed=many"], "--config.seed=many"),
         (["--config", "absent.py"], "No such file or directory: 'absent.py'"),
         ([], "--config must have a value"),
+        (
+            ["--config", DEMO, "--num_processes=2"],
+            "--coordinator, --num_processes and --process_id",
+        ),
         (["--config", DEMO, "surplus"], "unknown argument 'surplus'"),
     ],
 )

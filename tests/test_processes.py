@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -96,11 +97,16 @@ def test_checkpoints_of_two_processes_are_restored_on_four_devices_of_one(both, 
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
-def test_one_process_goes_on_where_two_have_stopped(both, rendered):
-    """Nothing is trained again: the results of all phases are there."""
+def test_one_process_of_four_devices_goes_on_from_the_checkpoint_of_two(both, rendered, tmp_path):
+    """Without its results the phase is not over: state and optimiser are restored."""
     folder, ((results, _), _) = both
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (run / "results.json").unlink()
     config = tiny.config(rendered, (tiny.BASE,))
-    assert train(config, folder / "run", Sets(config)) == json.loads(json.dumps(results))
+    (again,) = train(config, run, Sets(config))
+    assert again["map"] == pytest.approx(results[0]["map"], abs=1e-6)
+    (state,) = build.Checkpoints(build.checkpoint_folder(run, "base")).folder.glob("[0-9]*")
+    assert (state / "optimizer").is_dir()
 
 
 def test_processes_that_cannot_be_found_are_told_of():

@@ -12,6 +12,7 @@ from tiny import HEIGHT, POSE, SIZES, WIDTH, numpy_variables, random_batch
 from fgsam_jax import build, objective, start
 from fgsam_jax.config import Phase
 from fgsam_jax.data.augment import random_flip
+from fgsam_jax.gradients import pieced_gradients, whole_gradients
 from fgsam_jax.kept import first_maps
 from fgsam_jax.models.pose import is_parse_block
 from fgsam_jax.step import (
@@ -19,10 +20,8 @@ from fgsam_jax.step import (
     merge,
     parallel_train_steps,
     partition,
-    pieced_gradients,
     replicate,
     train_step,
-    whole_gradients,
 )
 
 PHASES = {
@@ -77,7 +76,7 @@ def run(phase, before, optimizer, count, *, length=1, resident=False, keep=False
         net, variables = model(phase.model).pose, {"params": before.variables()["params"]["pose"]}
         for batch in batches:
             batch["first"] = first_maps(
-                lambda images: net.apply(variables, images).first, batch["image"], 3
+                lambda v, images: net.apply(v, images).first, variables, batch["image"], 3
             )
     columns = {}
     if resident:
@@ -168,7 +167,7 @@ def test_pieces_of_a_batch_give_the_gradients_of_the_whole_where_nothing_is_norm
     before = jax.device_get(first_state(phase, optimizer))
     (whole, one), (pieced, four) = (
         ten_steps("pose", 1),
-        run(phase, before, optimizer, 1, accumulate=4),
+        run(phase, before, optimizer, 2, accumulate=2, remat=True),
     )
     assert largest_difference(one, four) < 1e-5
     assert largest_difference(whole.params, pieced.params) < 1e-6
@@ -189,8 +188,8 @@ def test_triplets_of_a_pieced_batch_are_mined_in_the_whole_of_it():
 
     @jax.jit
     def both(images):
-        whole = whole_gradients(apply, total, state, images)
-        return whole, pieced_gradients(apply, total, state, images, pieces=4)
+        given = apply, total, state.params, state.batch_stats, images
+        return whole_gradients(*given), pieced_gradients(*given, pieces=4)
 
     (loss, terms, _, gradients), (again, pieced_terms, _, pieced) = both(batch["image"])
     assert terms.losses["triplet/head"] > 0

@@ -23,11 +23,11 @@ def main(rendered: str, folder: str, port: str, process: str) -> None:
     import test_step
     import tiny
 
-    from fgsam_jax.sets import Sets
-    from fgsam_jax.train import train
+    from fgsam_jax.config import Log
+    from fgsam_jax.runs import run
 
-    config = tiny.config(Path(rendered), (tiny.BASE,))
-    results = train(config, Path(folder) / "run", Sets(config))
+    config = tiny.config(Path(rendered), (tiny.BASE,), references=True, log=Log(every=1))
+    results = run(config, Path(folder) / "run", training=True)[2:]  # after those of the references
     steps = {name: test_step.ten_steps(name, DEVICES) for name in test_step.PHASES}
     with open(f"{folder}/process{process}.pkl", "wb") as file:
         pickle.dump((results, steps), file)

@@ -8,7 +8,15 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from benchmarks.common import Row, configuration, first_state, jitted_step, model_of, random_batch
+from benchmarks.common import (
+    Row,
+    configuration,
+    first_maps,
+    first_state,
+    jitted_step,
+    model_of,
+    random_batch,
+)
 from benchmarks.common import counted as xla_count
 
 
@@ -49,6 +57,10 @@ def counted(options: argparse.Namespace) -> list[Row]:
         key = jax.eval_shape(lambda: jax.random.key(0))
         figures = xla_count(step.lower(state, batch, key))
         steps[train_pose] = {"gflop": figures["gflop"] / last.batch}
+        if train_pose == "cpb_only":
+            kept = {"first": first_maps(config, phase, batch["image"])}
+            figures = xla_count(step.lower(state, batch | kept, key))
+            steps["cpb_only, kept maps"] = {"gflop": figures["gflop"] / last.batch}
     for train_pose, figures in steps.items():
         row = {"section": "counted", "what": f"{last.name}, step, train_pose={train_pose}"}
         rows.append(row | figures | {"of_all": figures["gflop"] / steps["all"]["gflop"]})

@@ -12,10 +12,10 @@ from benchmarks.ceilings import share
 from benchmarks.common import (
     Row,
     configuration,
+    first_maps,
     first_state,
     in_turn,
     jitted_step,
-    model_of,
     random_batch,
     torch_or_none,
 )
@@ -35,8 +35,9 @@ def steps(options: argparse.Namespace) -> Iterator[Row]:
     """The small Market configuration's phases at batch 64, and the published baseline at batch 8.
 
     "of_product" and "of_copy" are shares of the ceilings, "temporary_mib" is what XLA takes beside
-    arguments and results. Rivals have the same sizes and the same number of parameters; their
-    batch has the same images. With --quick a ResNet-18 stands for the ResNet-50.
+    arguments and results, "kept maps" is `config.compute.keep_pose`. Rivals have the same sizes,
+    the same number of parameters and the same images. With --quick a ResNet-18 stands for the
+    ResNet-50.
     Images smaller than 256x128 would mislead here: at a grid of 4x2 XLA's CPU convolutions are a
     hundred times slower.
     """
@@ -58,7 +59,8 @@ def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) 
     lower = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="bfloat16"))
     variants: dict[str, tuple[Config, dict, dict]] = {"": (config, batch, {})}
     if freezes_first_stage(phase):
-        kept = {"first": _first_maps(config, phase, batch["image"])}
+        maps = first_maps(config, phase, batch["image"])
+        kept = {"first": np.zeros(maps.shape, maps.dtype)}  # the numbers do not matter
         variants[", kept maps"] = (config, batch | kept, {})
     if not options.quick:
         variants[", bfloat16"] = (lower, batch, {})
@@ -89,13 +91,6 @@ def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) 
             row["temporary_mib"] = memory.temp_size_in_bytes / 2**20
             row["parameters"] = step.parameters
     return rows
-
-
-def _first_maps(config: Config, phase: Phase, images: np.ndarray) -> np.ndarray:
-    """What `config.compute.keep_pose` puts into a batch; the numbers do not matter here."""
-    pose = model_of(config, phase).pose
-    shape = jax.eval_shape(lambda x: pose.init_with_output(jax.random.key(0), x)[0].first, images)
-    return np.zeros((len(images), 2, *shape.shape[1:]), shape.dtype)
 
 
 def make_step(config: Config, phase: Phase, batch: dict[str, Any], **options: Any) -> Step:
