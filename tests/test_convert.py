@@ -5,6 +5,7 @@ With batch statistics the truth is PyTorch in float64: its own float32 is 1e-4 a
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -255,6 +256,30 @@ def converted_pose(openpose, tmp_path_factory):
     """The converted weights of the nested form of OpenPose."""
     folder = tmp_path_factory.mktemp("pose")
     return run(foreign.pth(folder / "a.pth", foreign.state(openpose)), folder / "ours.safetensors")
+
+
+def test_the_pose_net_leaves_under_openposes_flat_names_and_comes_back(
+    converted_pose, openpose, tmp_path, capsys
+):
+    ours, back, again = (tmp_path / f"{name}.safetensors" for name in ("ours", "back", "again"))
+    weights.save(ours, converted_pose, source="a", sha256="b")
+    tool().main([str(ours), "--to", str(back)])
+    flat = {k.split(".", 1)[1]: v.numpy() for k, v in openpose.state_dict().items()}
+    after = readers.read(back)
+    assert after.keys() == {name for name in flat if not re.search("stage[456]", name)}
+    for name, value in after.items():
+        assert value.shape == flat[name].shape
+        np.testing.assert_array_equal(value, flat[name])
+    assert_same_content(run(back, again).values, converted_pose.values)
+    assert "left:" not in capsys.readouterr().out.split("recognised")[-1]
+
+
+def assert_same_content(found, expected):
+    """The same names with the same shapes, types and values."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (found[name].shape, found[name].dtype) == (value.shape, value.dtype)
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_flat_names_and_a_caffemodel_of_openpose_give_the_same_weights(

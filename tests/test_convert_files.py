@@ -64,6 +64,8 @@ def test_a_pickle_with_code_is_refused_unread(tmp_path, old):
     refused(lambda: read(path), r"holds more than weights.*could run code: refused unread")
     path.write_bytes(pickle.dumps(Opens(mark)))
     refused(lambda: read(path), r"could run code: refused unread|no whole file")
+    path.write_bytes(pickle.dumps(Opens(mark), protocol=0))
+    refused(lambda: read(path), r"no file of weights that is known here")
     assert not mark.exists()
 
 
@@ -164,6 +166,23 @@ def test_a_caffemodel_that_declares_what_is_not_there_is_refused(blob, message, 
     refused(lambda: read(tmp_path / "a.caffemodel"), message)
 
 
+def test_a_caffemodel_in_double_precision_is_read(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 3))
+    blob = foreign.field(7, foreign.field(1, b"\x02\x03")) + foreign.field(8, values.tobytes())
+    layer = foreign.field(1, b"a") + foreign.field(7, blob)
+    (tmp_path / "a.caffemodel").write_bytes(foreign.field(100, layer))
+    np.testing.assert_array_equal(read(tmp_path / "a.caffemodel")["a_0"], values)
+
+
+def test_half_precision_of_a_folder_becomes_float32_exactly(caffe, tmp_path):
+    for name, blob in caffe.items():
+        np.save(tmp_path / f"{name}.npy", blob.astype(np.float16))
+    found = convert(read(tmp_path)).weights["params", "conv1", "kernel"]
+    assert found.dtype == np.float32
+    expected = caffe["conv1_0"].astype(np.float16).astype(np.float32).transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_random_bytes_are_refused_whatever_the_file_is_called(tmp_path):
     random = np.random.default_rng(0)
     for index in range(40):
@@ -184,6 +203,12 @@ def test_a_web_page_saved_as_weights_is_refused(tmp_path):
 def test_weights_that_are_not_finite_are_refused_by_name(arrays, value):
     arrays["layer2.1.bn1.running_var"][3] = value
     refused(lambda: convert(arrays), "layer2.1.bn1.running_var holds numbers that are not finite")
+
+
+def test_a_number_beyond_float32_is_refused_by_name(arrays):
+    arrays["bn1.weight"] = arrays["bn1.weight"].astype(np.float64)
+    arrays["bn1.weight"][0] = 1e39
+    refused(lambda: convert(arrays), "bn1.weight holds numbers that are not finite")
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

@@ -104,6 +104,31 @@ def test_a_trained_backbone_leaves_under_torchvisions_names_and_comes_back(
     assert all(np.array_equal(back[path], value) for path, value in file[1].items())
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "resnet50",
+        "resnet50_caffe",
+        "resnet50_ibn_a",
+        "resnet50_strong_baseline",
+        "osnet_x0_25",
+    ],
+)
+def test_weights_of_every_form_leave_and_come_back_as_the_same_file(variant, tmp_path):
+    before, leaving, after = (tmp_path / f"{name}.safetensors" for name in ("a", "b", "c"))
+    write(before, variant)
+    convert_weights(str(before), "--to", str(leaving))
+    convert_weights(str(leaving), "--to", str(after), "--variant", variant)
+    first, last = readers.read(before), readers.read(after)
+    assert first.keys() == last.keys()
+    for name, value in first.items():
+        assert value.shape == last[name].shape
+        np.testing.assert_array_equal(last[name], value)
+    kept = ("format", "module", "variant", "missing")
+    about = readers.metadata(before), readers.metadata(after)
+    assert [about[0][key] for key in kept] == [about[1][key] for key in kept]
+
+
 def convert_weights(*arguments):
     place = Path(__file__).parents[1] / "tools" / "convert_weights.py"
     spec = importlib.util.spec_from_file_location("convert_weights", place)
@@ -131,6 +156,24 @@ def refused(config, message, phase=MOVED):
 
 def given(config, path):
     return dataclasses.replace(config, init=Init(backbone=str(path)))
+
+
+def test_the_first_stages_alone_are_taken_and_the_rest_is_drawn_new(config, file, tmp_path):
+    first = {path: v for path, v in file[1].items() if path[1] in ("conv1", "bn1", "layer1_0")}
+    partial = weights.Weights(names.BACKBONE, "resnet10", first)
+    weights.save(tmp_path / "a.safetensors", partial, source="a", sha256="b", missing=["c"])
+    config = given(config, tmp_path / "a.safetensors")
+    rehearse.rehearse(config, Path("no run is here"), Sets(config), {})
+    model = start.about_phase(config, MOVED, Sets(config)).model()
+    shapes = build.variable_shapes(model, 32, 16)
+    known, lines = start.take_matching(shapes, {"config.init": start.converted(config, shapes)})
+    assert len(first) == 15
+    assert lines == [
+        "taken from config.init: backbone (15)",
+        "new: backbone (45), pooled_identity (2)",
+    ]
+    kernel = flatten_dict(known)[KERNEL]
+    np.testing.assert_array_equal(kernel, file[1]["params", *KERNEL[2:]])
 
 
 def test_a_missing_file_is_told_with_a_way_out(config, tmp_path):
