@@ -224,12 +224,18 @@ def check(config: Config) -> None:
             _choose(f"{here}.start_from", name, tuple(names[:index]))
         if not phase.name or Path(phase.name).name != phase.name:
             raise InputError(f"{here}.name names a folder and cannot be {phase.name!r}")
+        if min(phase.epochs, phase.batch, phase.halve_every, phase.accumulate) < 1:
+            raise InputError(f"{here}: epochs, batch, accumulate and halve_every must be 1 or more")
         if phase.images_per_identity < 0 or phase.learning_rate <= 0:
             raise InputError(f"{here}: images_per_identity below 0 or a learning rate not above 0")
         if phase.images_per_identity and phase.batch % phase.images_per_identity:
             raise InputError(
                 f"{here}.batch={phase.batch} is not a multiple of "
                 f"images_per_identity={phase.images_per_identity}"
+            )
+        if phase.batch % phase.accumulate:
+            raise InputError(
+                f"{here}.batch={phase.batch} is not a multiple of accumulate={phase.accumulate}"
             )
         if phase.triplet != "none" and phase.images_per_identity < 2:
             raise InputError(
@@ -238,8 +244,6 @@ def check(config: Config) -> None:
             )
         if phase.triplet != "none" and phase.batch == phase.images_per_identity:
             raise InputError(f"{here} has one identity in a batch: no image has a rival")
-        if min(phase.epochs, phase.batch, phase.halve_every, phase.accumulate) < 1:
-            raise InputError(f"{here}: epochs, batch, accumulate and halve_every must be 1 or more")
 
 
 def _choose(where: str, value: str, choices: tuple[str, ...]) -> None:

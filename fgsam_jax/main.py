@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
 def _several_processes() -> tuple[str | None, int | None, int | None] | None:
     """What `processes.join` wants to know, or None for a process alone. Raises InputError."""
     given = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    if _COORDINATOR.value and not _COORDINATOR.value.rpartition(":")[2].isdigit():
+        raise InputError(f"--coordinator is host:port, got {_COORDINATOR.value!r}")
     if _DISTRIBUTED.value or all(x is not None for x in given):
         return given
     if any(x is not None for x in given):

@@ -30,10 +30,12 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     """
     # It would catch the signal to end and not pass it on.
     jax.config.update("jax_enable_preemption_service", False)
+    # JAX would listen on all addresses of the machine, also for processes on it alone.
+    local = coordinator if coordinator and coordinator.startswith("127.") else None
     try:
-        jax.distributed.initialize(coordinator, processes, process)
+        jax.distributed.initialize(coordinator, processes, process, coordinator_bind_address=local)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise InputError(
             f"the processes could not be joined: {reason}. Give --coordinator=host:port, "
             "--num_processes and --process_id, or --distributed under SLURM or Kubernetes"

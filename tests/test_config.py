@@ -86,3 +86,9 @@ def test_what_cannot_run_is_refused_by_field(config, message):
 
 def test_a_phase_may_start_from_an_earlier_one():
     check(with_phases(GOOD, dataclasses.replace(GOOD, name="b", start_from=("a",))))
+
+
+def test_pieces_must_divide_the_batch():
+    config = Config(phases=(Phase("a", model="baseline", batch=64, accumulate=3),))
+    with pytest.raises(InputError, match="batch=64 is not a multiple of accumulate=3"):
+        check(config)
