@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -19,6 +20,7 @@ from fgsam_jax.models.fgsam import FGSAM, Baseline, Fusion, Intermediate, PoseEs
 from fgsam_jax.models.pose import PoseResolveNet
 
 _COLLECTIONS = ("params", "batch_stats", "constants")
+_GENERATOR = "rbg"  # of the initial weights; it compiles faster than the default
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,16 @@ def make_backbone(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn
 
 
 @functools.cache
+def _traced(model: nn.Module, height: int, width: int) -> tuple[jax.extend.core.ClosedJaxpr, Any]:
+    """The program of `model.init`, which is slow to trace, and the form of what it gives."""
+    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
+    key = jax.random.key(0, impl=_GENERATOR)
+    return jax.make_jaxpr(model.init, return_shape=True)(key, images)
+
+
 def variable_shapes(model: nn.Module, height: int, width: int) -> dict[str, Any]:
     """Shapes and types of a model's variables, see `initial_variables`; not to be changed."""
-    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    shapes = _traced(model, height, width)[1]
     return {name: shapes.get(name, {}) for name in _COLLECTIONS}
 
 
@@ -146,18 +154,21 @@ def initial_variables(
     Returns:
       "params", "batch_stats" and "constants", empty where a model has none.
     """
-    shapes = flatten_dict(variable_shapes(model, height, width))
+    program, form = _traced(model, height, width)
+    shapes = flatten_dict(form)
     values = flatten_dict(known or {})
     new = [path for path in shapes if path not in values]
 
     def draw(key: jax.Array) -> dict:
         # What is not asked for is never computed, nor is the forward pass.
-        variables = flatten_dict(model.init(key, jnp.zeros((1, height, width, 3), jnp.uint8)))
+        images = jnp.zeros((1, height, width, 3), jnp.uint8)
+        leaves = jax.extend.core.jaxpr_as_fun(program)(key, images)
+        variables = flatten_dict(jax.tree.unflatten(jax.tree.structure(form), leaves))
         return {path: variables[path] for path in new}
 
     # Drawing hundreds of kernels compiles three times as fast so, and runs only once.
     quick = {"xla_backend_optimization_level": 0}
-    values |= jax.jit(draw, compiler_options=quick)(jax.random.key(seed, impl="rbg"))
+    values |= jax.jit(draw, compiler_options=quick)(jax.random.key(seed, impl=_GENERATOR))
     variables = unflatten_dict({path: values[path] for path in shapes})
     return {name: variables.get(name, {}) for name in _COLLECTIONS}
 

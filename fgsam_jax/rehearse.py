@@ -35,24 +35,33 @@ def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]
             f"this process has {jax.local_device_count()} of {devices} devices of "
             f"{jax.process_count()} processes: all must have equally many"
         )
-    modules: set[str] = set()
     for phase in config.phases:
         sets.batches(phase, seed=0, devices=devices)
         about = start.about_phase(config, phase, sets)
         _check_same_set(about, workdir)
-        shapes = build.variable_shapes(about.model(), config.data.height, config.data.width)
-        modules |= set(shapes["params"])
-        if phase.name not in results:
-            start.converted(config, shapes)
         if phase.model == "pose":
             _check_joints(phase, sets)
         else:
             _check_branches(phase, sets)
+    _check_models(config, sets, all(phase.name in results for phase in config.phases))
+    if any(phase.model != "pose" for phase in config.phases):
+        check_matches(sets.table("query"), sets.table("gallery"))
+
+
+def _check_models(config: Config, sets: Sets, finished: bool) -> None:
+    """Refuse models that cannot be built, and weights that do not fit them."""
+    # A model of these kinds holds every network of the other phases.
+    whole = [phase for phase in config.phases if phase.model in ("intermediate", "fgsam")]
+    modules: set[str] = set()
+    for phase in whole[-1:] or config.phases:
+        model = start.about_phase(config, phase, sets).model()
+        shapes = build.variable_shapes(model, config.data.height, config.data.width)
+        modules |= set(shapes["params"])
+        if not finished:
+            start.converted(config, shapes)
     for name, value in vars(config.init).items():
         if value and name not in modules:
             raise InputError(f"config.init.{name} is given, and no phase has a {name}")
-    if any(phase.model != "pose" for phase in config.phases):
-        check_matches(sets.table("query"), sets.table("gallery"))
 
 
 def _check_same_set(about: build.About, workdir: Path) -> None:

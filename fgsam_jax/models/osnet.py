@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.models import initial
 from fgsam_jax.models.resnet import torchvision_input
 
 # Channels of the stem and the three stages.
@@ -22,8 +23,6 @@ VARIANTS = {
     "osnet_x0_5": (32, 128, 192, 256),
     "osnet_x0_25": (16, 64, 96, 128),
 }
-
-_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class OSNet(nn.Module):
@@ -92,7 +91,7 @@ class _ConvNorm(nn.Module):
             (self.stride, self.stride),
             padding=self.size // 2,
             use_bias=False,
-            kernel_init=_kernel_init,
+            kernel_init=initial.fan_out,
             dtype=self.dtype,
             name="conv",
         )(x)
@@ -113,11 +112,11 @@ class _LightConv(nn.Module):
             self.features,
             (1, 1),
             use_bias=False,
-            kernel_init=_kernel_init,
+            kernel_init=initial.fan_out,
             dtype=self.dtype,
             name="conv1",
         )(x)
-        kernel = self.param("conv2", _kernel_init, (3, 3, 1, self.features), jnp.float32)
+        kernel = self.param("conv2", initial.fan_out, (3, 3, 1, self.features), jnp.float32)
         return nn.relu(self.norm(name="bn")(depthwise(x, kernel.astype(x.dtype))))
 
 
@@ -150,7 +149,7 @@ class _Gate(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        conv = partial(nn.Conv, kernel_size=(1, 1), kernel_init=_kernel_init, dtype=self.dtype)
+        conv = partial(nn.Conv, kernel_size=(1, 1), kernel_init=initial.fan_out, dtype=self.dtype)
         y = jnp.mean(x, axis=(1, 2), keepdims=True)
         y = nn.relu(conv(channels // self.reduction, name="fc1")(y))
         return x * nn.sigmoid(conv(channels, name="fc2")(y))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, HEAT_CHANNELS
 from fgsam_jax.errors import InputError
+from fgsam_jax.models import initial
 
 STRIDE = 8  # pixels of the image for each cell of the maps
 _STAGES = 3
@@ -133,7 +134,7 @@ class PoseResolveNet(nn.Module):
         return nn.Conv(
             features,
             (size, size),
-            kernel_init=nn.initializers.he_normal() if hidden else nn.initializers.normal(0.01),
+            kernel_init=initial.he if hidden else initial.small,
             dtype=self.dtype,
             name=name,
         )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.models import initial
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
 STAGES = {
@@ -51,9 +52,6 @@ VARIANTS |= {f"resnet{d}_fastreid_ibn_a": (d, Form(ceil=True, ibn=True)) for d i
 VARIANTS |= {
     f"resnet{d}_strong_baseline": (d, Form(stem_relu=False)) for d in (18, 34, 50, 101, 152)
 }
-
-# Fan-out initialisation, as in the ResNet paper's training code.
-_kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ResNet(nn.Module):
@@ -151,7 +149,7 @@ def _conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Co
         (stride, stride),
         padding=size // 2,
         use_bias=False,
-        kernel_init=_kernel_init,
+        kernel_init=initial.fan_out,
         dtype=dtype,
         name=name,
     )
