@@ -1,11 +1,7 @@
 """What a run writes while it trains: a progress bar, JSON lines and TensorBoard events."""
 
-import ctypes
 import functools
-import hashlib
 import json
-import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -84,45 +80,6 @@ class PhaseLog:
         self._file.close()
         if "_board" in vars(self):
             self._board.close()
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory instead of returning it to the system.
-
-    XLA's CPU buffers come and go with every step; getting their pages anew took a quarter of the
-    baseline's step (0.256 s against 0.187 s, one run each, other work beside).
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-        mallopt(mmap_threshold, 2**31 - 1)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**28)
-
-
-def keep_programs() -> None:
-    """Keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where already."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path("~/.cache/fgsam_jax/programs").expanduser() / _processor()
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def _processor() -> str:
-    """A short name for what the processor can do: a program may not run on another kind.
-
-    Homes are often shared by the machines of a cluster.
-    """
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
 def say(text: str) -> None:

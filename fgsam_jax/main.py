@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from fgsam_jax import command
+from fgsam_jax import command, host
 from fgsam_jax.errors import InputError
 
 _MODE = flags.DEFINE_enum(
@@ -26,14 +26,12 @@ def main(arguments: Sequence[str]) -> None:
     del arguments
     config, workdir = command.configuration()
     others = _several_processes()
+    host.tune()
     # JAX and Orbax are imported late: a mistaken flag is answered at once.
     from fgsam_jax import processes
-    from fgsam_jax.log import keep_freed_memory, keep_programs
     from fgsam_jax.runs import run_all
 
     logging.set_verbosity(logging.ERROR)
-    keep_freed_memory()
-    keep_programs()
     if others:
         processes.join(*others)
     run_all(config, workdir, training=_MODE.value == "train")

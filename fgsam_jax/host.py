@@ -1,0 +1,64 @@
+"""What a process asks of Python, of glibc and of XLA before it computes."""
+
+import ctypes
+import gc
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+
+def tune() -> None:
+    """Call it before JAX is imported: it makes starts quicker and steps faster."""
+    _collect_rarely()
+    _keep_freed_memory()
+    _keep_programs()
+
+
+def _collect_rarely() -> None:
+    """Let Python look for cycles of garbage after 50,000 new objects instead of 700.
+
+    Importing and tracing make very many objects that stay; looking through them again and again
+    took a tenth of a start (4.3 s against 3.8 s, three runs each in turn).
+    """
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory instead of returning it to the system.
+
+    XLA's CPU buffers come and go with every step; getting their pages anew took a quarter of the
+    baseline's step (0.256 s against 0.187 s, one run each, other work beside).
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+        mallopt(mmap_threshold, 2**31 - 1)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**28)
+
+
+def _keep_programs() -> None:
+    """Keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where already."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path("~/.cache/fgsam_jax/programs").expanduser() / _processor()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _processor() -> str:
+    """A short name for what the processor can do: a program may not run on another kind.
+
+    Homes are often shared by the machines of a cluster.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
