@@ -105,6 +105,7 @@ def _check_branches(phase: Phase, sets: Sets) -> None:
 def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
     """Keep the configuration in the folder; refuse a folder that holds a run of another one.
 
+    A folder without a checkpoint holds no run: its configuration was refused or stopped at once.
     Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
     again. So do all that have none when `config.init` differs; the finished ones stay. Of several
     processes all judge, and the first writes.
@@ -112,7 +113,7 @@ def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
     path = workdir / "config.json"
     wanted = json.loads(json.dumps(to_dict(config)))
     changed: list[str] = []
-    if path.exists():
+    if path.exists() and any((workdir / "checkpoints").glob("*/[0-9]*")):
         held = json.loads(json.dumps(to_dict(from_dict(json.loads(path.read_text())))))
         for name, value in _settings(held).items():
             if value != _settings(wanted).get(name):

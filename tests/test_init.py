@@ -141,7 +141,7 @@ def test_unfinished_phases_start_again_with_other_weights(config, tmp_path):
     rehearse.claim(config, tmp_path, {})
     folders = [build.checkpoint_folder(tmp_path, name) for name in ("still", "moved")]
     for folder in folders:
-        folder.mkdir(parents=True)
+        (folder / "3").mkdir(parents=True)
     rehearse.claim(dataclasses.replace(config, init=Init()), tmp_path, {"moved": {}})
     assert [folder.exists() for folder in folders] == [False, True]
 

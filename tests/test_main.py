@@ -135,6 +135,13 @@ def test_a_phase_that_does_not_fit_is_refused(refused, config, tmp_path, changes
     assert message in refused(dataclasses.replace(config, phases=phases), tmp_path)
 
 
+def test_a_refused_run_leaves_its_folder_to_another(refused, config, tmp_path):
+    for batch, message in ((64, "the training split has 48"), (18, "over 4 devices")):
+        phases = (dataclasses.replace(BASE, batch=batch),)
+        other = dataclasses.replace(config, seed=batch, phases=phases)
+        assert message in refused(other, tmp_path)
+
+
 @pytest.mark.parametrize("sizes", [{"backbone": "resnet51"}, {"stem": "big"}, {"dtype": "float16"}])
 def test_a_model_that_cannot_be_built_is_refused(refused, config, tmp_path, sizes):
     model = dataclasses.replace(config.model, **sizes)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models import initial
+from fgsam_jax.models.conv import Conv, fan_out
 from fgsam_jax.models.resnet import torchvision_input
 
 # Channels of the stem and the three stages.
@@ -85,13 +85,13 @@ class _ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(
+        x = Conv(
             self.features,
             (self.size, self.size),
             (self.stride, self.stride),
             padding=self.size // 2,
             use_bias=False,
-            kernel_init=initial.fan_out,
+            kernel_init=fan_out,
             dtype=self.dtype,
             name="conv",
         )(x)
@@ -108,15 +108,15 @@ class _LightConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(
+        x = Conv(
             self.features,
             (1, 1),
             use_bias=False,
-            kernel_init=initial.fan_out,
+            kernel_init=fan_out,
             dtype=self.dtype,
             name="conv1",
         )(x)
-        kernel = self.param("conv2", initial.fan_out, (3, 3, 1, self.features), jnp.float32)
+        kernel = self.param("conv2", fan_out, (3, 3, 1, self.features), jnp.float32)
         return nn.relu(self.norm(name="bn")(depthwise(x, kernel.astype(x.dtype))))
 
 
@@ -149,7 +149,7 @@ class _Gate(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        conv = partial(nn.Conv, kernel_size=(1, 1), kernel_init=initial.fan_out, dtype=self.dtype)
+        conv = partial(Conv, kernel_size=(1, 1), kernel_init=fan_out, dtype=self.dtype)
         y = jnp.mean(x, axis=(1, 2), keepdims=True)
         y = nn.relu(conv(channels // self.reduction, name="fc1")(y))
         return x * nn.sigmoid(conv(channels, name="fc2")(y))

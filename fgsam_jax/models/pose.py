@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, HEAT_CHANNELS
 from fgsam_jax.errors import InputError
-from fgsam_jax.models import initial
+from fgsam_jax.models.conv import Conv, he, small
 
 STRIDE = 8  # pixels of the image for each cell of the maps
 _STAGES = 3
@@ -70,10 +70,8 @@ class ChannelParseBlock(nn.Module):
         channels = x.shape[-1]
         scale, bias = (2.0, 0.0) if self.gate == "double" else (1.0, 4.0)
         y = jnp.mean(x, axis=(1, 2), keepdims=True)
-        y = nn.Conv(max(channels // self.reduction, 16), (1, 1), dtype=self.dtype, name="squeeze")(
-            y
-        )
-        y = nn.Conv(
+        y = Conv(max(channels // self.reduction, 16), (1, 1), dtype=self.dtype, name="squeeze")(y)
+        y = Conv(
             channels,
             (1, 1),
             kernel_init=nn.initializers.zeros,
@@ -131,10 +129,10 @@ class PoseResolveNet(nn.Module):
     def _conv(self, features: int, size: int, name: str, *, hidden: bool = True) -> nn.Conv:
         if hidden:
             features = max(int(features * self.width), 8)
-        return nn.Conv(
+        return Conv(
             features,
             (size, size),
-            kernel_init=initial.he if hidden else initial.small,
+            kernel_init=he if hidden else small,
             dtype=self.dtype,
             name=name,
         )

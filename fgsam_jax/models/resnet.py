@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models import initial
+from fgsam_jax.models.conv import Conv, fan_out
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
 STAGES = {
@@ -143,13 +143,13 @@ def _pool(x: jax.Array, ceil: bool) -> jax.Array:
 
 
 def _conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features,
         (size, size),
         (stride, stride),
         padding=size // 2,
         use_bias=False,
-        kernel_init=initial.fan_out,
+        kernel_init=fan_out,
         dtype=dtype,
         name=name,
     )
