@@ -2,25 +2,23 @@
 
 import functools
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from fgsam_jax import build, objective, processes, start
 from fgsam_jax.checkpoint import Checkpoints
-from fgsam_jax.config import Compute, Config, Phase
+from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
-from fgsam_jax.kept import first_maps
+from fgsam_jax.kept import feeds_of, keep_first_maps
 from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.rehearse import claim, rehearse
-from fgsam_jax.sets import Batches, Feed, Sets, StreamedBatches
+from fgsam_jax.sets import Batches, Feed, Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_steps, replicate
 
 _RESULTS = "results.json"
@@ -94,25 +92,24 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
         accumulate=phase.accumulate,
         remat=config.compute.remat,
     )
-    step = int(state.step)
+    first = int(state.step)
     log = None
     if processes.first():
         log = PhaseLog(
             workdir,
             phase.name,
-            first=step,
+            first=first,
             last=last,
             per_epoch=batches.per_epoch,
             every=config.log.every,
         )
     begun = time.monotonic() - seconds
 
-    def finish(begin: int, count: int, metrics: dict[str, Any]) -> None:
-        """Read the metrics of `count` steps after `begin`; stop at a loss that is no number."""
+    def note(before: int, count: int, metrics: dict[str, jax.Array]) -> None:
         history = jax.device_get(metrics)
         for place in range(count):
             values = {name: float(value[place]) for name, value in history.items()}
-            done = begin + place + 1
+            done = before + place + 1
             if not values.pop("finite"):
                 raise _no_number(phase, done, values["total"], checkpoints.step() or 0)
             if log:
@@ -121,34 +118,52 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     try:
         keeps = config.compute.keep_pose and start.freezes_first_stage(phase)
         if keeps and isinstance(batches, Batches):
-            _keep_first_maps(about, state, batches)
-        columns, feeds = _feeds(config.compute, batches, step, last)
-        running: tuple = ()
-        for count, feed in feeds:
-            # The device works on the next steps while the host reads these ones' metrics.
-            state, metrics = update(state, columns, feed, count, key)
-            if running:
-                finish(*running)
-            running = step, count, metrics
-            step += count
-            epoch, inside = divmod(step, batches.per_epoch)
-            if inside:
-                continue
-            finish(*running)
-            running = ()
-            scored = None
+            keep_first_maps(about, state.variables()["params"]["pose"], batches.columns)
+        columns, feeds = feeds_of(batches, first, last, config.compute)
+
+        def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict]:
+            return update(state, columns, feed, count, key)
+
+        for step, now in _epochs(advance, state, first, feeds, batches.per_epoch, note):
+            epoch, scored = step // batches.per_epoch, None
             every = config.log.evaluate_every
             if every and (epoch % every == 0 or step == last):
-                result = evaluate_phase(about, state.variables(), sets)
+                result = evaluate_phase(about, now.variables(), sets)
                 say(f"{phase.name} epoch {epoch}: {result['headline']}")
                 scored = result.get("map")
             if scored is not None or epoch % config.log.save_every == 0 or step == last:
                 spent = {"seconds": time.monotonic() - begun}
-                start.save(checkpoints, state, about.to_dict() | spent, scored)
+                start.save(checkpoints, now, about.to_dict() | spent, scored)
     finally:
         if log:
             log.close()
     return time.monotonic() - begun
+
+
+def _epochs(
+    advance: Callable[[TrainState, Any, int], tuple[TrainState, dict]],
+    state: TrainState,
+    step: int,
+    feeds: Iterator[Feed],
+    per_epoch: int,
+    note: Callable[[int, int, dict], None],
+) -> Iterator[tuple[int, TrainState]]:
+    """Runs the steps that the feeds hold, and gives the step and the state at every epoch's end.
+
+    `note` is told of each call's updates: the steps before it, how many it made, their metrics. It
+    reads them while the device works on the next call.
+    """
+    running: tuple = ()
+    for count, feed in feeds:
+        state, metrics = advance(state, feed, count)
+        if running:
+            note(*running)
+        running = step, count, metrics
+        step += count
+        if step % per_epoch == 0:
+            note(*running)
+            running = ()
+            yield step, state
 
 
 def _no_number(phase: Phase, step: int, total: float, good: int) -> InputError:
@@ -157,47 +172,6 @@ def _no_number(phase: Phase, step: int, total: float, good: int) -> InputError:
         f"numbers; the newest good checkpoint is of step {good}. Lower the phase's learning rate "
         f"of {phase.learning_rate:g}; starting again with it repeats this phase alone"
     )
-
-
-def _keep_first_maps(about: build.About, state: TrainState, batches: Batches) -> None:
-    """Give the batches a column of what the frozen beginning of the pose net says."""
-    net = about.model().pose
-    batches.columns["first"] = processes.agreed(
-        lambda: first_maps(
-            lambda variables, images: net.apply(variables, images).first,
-            {"params": jax.device_get(state.variables()["params"]["pose"])},
-            batches.columns["image"],
-            about.config.evaluation_batch,
-            title=f"{about.phase}: maps to keep",
-        )
-    )
-
-
-def _feeds(
-    compute: Compute, batches: Batches | StreamedBatches, first: int, last: int
-) -> tuple[dict[str, Any], Iterator[Feed]]:
-    """What stays on the devices, and what each call of `parallel_train_steps` is given."""
-    length = compute.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    length = min(length, batches.per_epoch)
-    if not isinstance(batches, Batches) or compute.resident == "no":
-        return {}, batches.feeds(first, last, length)
-    # All processes must run one program.
-    if compute.resident == "auto" and not processes.all_agree(_fits(batches)):
-        return {}, batches.feeds(first, last, length)
-    columns = replicate(jax.tree.map(np.asarray, batches.columns))
-    return columns, batches.feeds(first, last, length, rows=True)
-
-
-def _fits(batches: Batches) -> bool:
-    """Whether the columns take at most a quarter of what is free on every device.
-
-    Of a CPU nothing is known, and there the memory-mapped images are as near.
-    """
-    columns = jax.tree.leaves(batches.columns)
-    needed = sum(math.prod(column.shape) * column.dtype.itemsize for column in columns)
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    free = [x.get("bytes_limit", 0) - x.get("bytes_in_use", 0) for x in stats]
-    return 4 * needed <= min(free)
 
 
 def _first_state(
