@@ -139,7 +139,7 @@ class Compute:
     # Compute the frozen beginning of the pose net once for all training images, in the phases that
     # do not train it. Takes memory: 4.9 GB for Market-1501 at full size in bfloat16.
     keep_pose: bool = False
-    remat: bool = False  # keep only the products of the forward pass; less memory, more time
+    remat: bool = False  # keep only the products of the forward pass for the gradients
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The phases in order: start a state, run the steps, log, save, evaluate, hand over."""
 
 import functools
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -54,6 +55,7 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
             continue
         seconds = _train_phase(config, workdir, index, sets)
+        gc.collect()  # what the phase held on the devices
         # What is reported is what the checkpoint gives back.
         about, variables, _ = build.restore(workdir, phase.name, config.restore)
         result = evaluate_phase(about, variables, sets) | {"seconds": seconds}

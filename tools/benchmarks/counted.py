@@ -18,6 +18,9 @@ from benchmarks.common import (
     random_batch,
 )
 from benchmarks.common import counted as xla_count
+from fgsam_jax.build import variable_shapes
+from fgsam_jax.config import Config, Phase
+from fgsam_jax.gradients import is_product
 
 
 def counted(options: argparse.Namespace) -> list[Row]:
@@ -25,7 +28,8 @@ def counted(options: argparse.Namespace) -> list[Row]:
 
     "gflop" is XLA's for one image, "formula" the sum over convolutions and dense layers without
     the products with padding, as XLA counts them too, "with_padding" the usual count. The train
-    step of the last phase follows, for each choice of what of the pose net is trained.
+    step of the last phase follows, for each choice of what of the pose net is trained, and what is
+    kept of the forward pass for the backward one, without and with `config.compute.remat`.
     """
     config = configuration("market")
     height, width = config.data.height, config.data.width
@@ -64,6 +68,37 @@ def counted(options: argparse.Namespace) -> list[Row]:
     for train_pose, figures in steps.items():
         row = {"section": "counted", "what": f"{last.name}, step, train_pose={train_pose}"}
         rows.append(row | figures | {"of_all": figures["gflop"] / steps["all"]["gflop"]})
+    for phase in [last] if options.quick else config.phases[1:2] + config.phases[-1:]:
+        rows += kept_maps(config, phase)
+    return rows
+
+
+def kept_maps(config: Config, phase: Phase) -> list[Row]:
+    """MiB an image that JAX keeps for a backward pass through all of a model, beside its weights.
+
+    What a compiler makes of it differs: XLA's for the CPU needs the same memory either way.
+    """
+    model = model_of(config, phase)
+    size, images = (config.data.height, config.data.width), 8
+    shapes = variable_shapes(model, *size)
+    batch = jax.ShapeDtypeStruct((images, *size, 3), np.uint8)
+    rows: list[Row] = []
+    for what, policy in {"": None, ", remat": is_product}.items():
+
+        def kept(variables: Any, batch: Any, policy: Any = policy) -> Any:
+            def apply(params: Any) -> Any:
+                every = {**variables, "params": params}
+                return model.apply(every, batch, train=True, mutable=["batch_stats"])
+
+            function = jax.checkpoint(apply, policy=policy) if policy else apply
+            return jax.vjp(function, variables["params"])[1]
+
+        leaves = jax.tree.leaves(jax.eval_shape(kept, shapes, batch))
+        weights = jax.tree.leaves(shapes["params"])
+        size_of = [sum(x.size * x.dtype.itemsize for x in tree) for tree in (leaves, weights)]
+        row = {"section": "counted", "what": f"{phase.name}, kept for the backward pass{what}"}
+        rows.append(row | {"mib_per_image": (size_of[0] - size_of[1]) / images / 2**20})
+    rows[1]["of_plain"] = rows[1]["mib_per_image"] / rows[0]["mib_per_image"]
     return rows
 
 
