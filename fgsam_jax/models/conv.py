@@ -24,21 +24,21 @@ small = _traced_once(nn.initializers.normal(0.01))
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any, **others: Any
+    x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **others: Any
 ) -> jax.Array:
     """`jax.lax.conv_general_dilated`, with a kernel of one cell as a product of two matrices.
 
-    On a CPU that is 2 to 4 times as fast, forward and backward, as XLA's 1x1 convolution; with the
-    images' axes not joined it would be no faster, for the kernel's gradient is slow then.
+    On a CPU that is 1 to 2 times as fast as XLA's 1x1 convolution, its gradients 1.4 to 3 times.
+    The images' axes are joined, as the kernel's gradient would be slow otherwise.
 
     Args:
       x: [batch, height, width, channels].
       kernel: [height, width, channels, features].
-      strides, padding, others: as there; for a kernel of one cell there is no padding.
+      window_strides, padding, others: as there; for a kernel of one cell there is no padding.
     """
     if kernel.shape[:2] != (1, 1):
-        return jax.lax.conv_general_dilated(x, kernel, strides, padding, **others)
-    x = x[:, :: strides[0], :: strides[1]]
+        return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **others)
+    x = x[:, :: window_strides[0], :: window_strides[1]]
     flat = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=others["precision"])
     return flat.reshape(*x.shape[:-1], -1)
 
