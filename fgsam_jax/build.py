@@ -1,13 +1,13 @@
 """From a configuration to a model, and from a checkpoint back to it."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.extend
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -126,16 +126,16 @@ def make_backbone(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn
 
 
 @functools.cache
-def _traced(model: nn.Module, height: int, width: int) -> tuple[jax.extend.core.ClosedJaxpr, Any]:
-    """The program of `model.init`, which is slow to trace, and the form of what it gives."""
-    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    key = jax.random.key(0, impl=_GENERATOR)
-    return jax.make_jaxpr(model.init, return_shape=True)(key, images)
+def _initialiser(model: nn.Module) -> Callable:
+    """`model.init`, which is slow to trace: jitted, shapes and values share one trace."""
+    return jax.jit(model.init)
 
 
+@functools.cache
 def variable_shapes(model: nn.Module, height: int, width: int) -> dict[str, Any]:
     """Shapes and types of a model's variables, see `initial_variables`; not to be changed."""
-    shapes = _traced(model, height, width)[1]
+    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
+    shapes = jax.eval_shape(_initialiser(model), jax.random.key(0, impl=_GENERATOR), images)
     return {name: shapes.get(name, {}) for name in _COLLECTIONS}
 
 
@@ -154,16 +154,14 @@ def initial_variables(
     Returns:
       "params", "batch_stats" and "constants", empty where a model has none.
     """
-    program, form = _traced(model, height, width)
-    shapes = flatten_dict(form)
+    shapes = flatten_dict(variable_shapes(model, height, width))
     values = flatten_dict(known or {})
     new = [path for path in shapes if path not in values]
 
     def draw(key: jax.Array) -> dict:
         # What is not asked for is never computed, nor is the forward pass.
         images = jnp.zeros((1, height, width, 3), jnp.uint8)
-        leaves = jax.extend.core.jaxpr_as_fun(program)(key, images)
-        variables = flatten_dict(jax.tree.unflatten(jax.tree.structure(form), leaves))
+        variables = flatten_dict(_initialiser(model)(key, images))
         return {path: variables[path] for path in new}
 
     # Drawing hundreds of kernels compiles three times as fast so, and runs only once.

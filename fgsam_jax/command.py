@@ -14,6 +14,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "The run's folder; by default runs/<name of the config file>."
 )
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoint"
 
 
 def configuration() -> tuple[Config, Path]:
@@ -45,5 +46,5 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)

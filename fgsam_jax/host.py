@@ -17,7 +17,7 @@ def tune() -> None:
 
 
 def _collect_rarely() -> None:
-    """Let Python look for cycles of garbage after 50,000 new objects instead of 700.
+    """Let Python look for cycles of garbage after 50,000 new objects instead of 700 or 2,000.
 
     Importing and tracing make very many objects that stay; looking through them again and again
     took a tenth of a start (4.3 s against 3.8 s, three runs each in turn).

@@ -1,7 +1,11 @@
-"""What is made once for all steps: the pose net's frozen beginning, and images on the devices."""
+"""What the frozen beginning of the pose net gives for the training images, computed once and kept.
 
-import math
-from collections.abc import Callable, Iterator
+While neither its trunk nor its first stage is trained, and images are changed by mirroring alone,
+these see only two forms of each image. `tools/benchmark.py --section counted` says what share of
+a step's arithmetic they are.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,10 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fgsam_jax import build, processes
-from fgsam_jax.config import Compute
 from fgsam_jax.errors import InputError
-from fgsam_jax.sets import Batches, Feed, StreamedBatches
-from fgsam_jax.step import replicate
 
 
 def first_maps(
@@ -60,16 +61,12 @@ def first_maps(
     return kept
 
 
-def keep_first_maps(about: build.About, variables: Any, columns: dict[str, Any]) -> None:
-    """Add to a phase's columns what the beginning of its pose net gives for their images.
-
-    While neither its trunk nor its first stage is trained, and images are changed by mirroring
-    alone, these see only two forms of each image. `tools/benchmark.py --section counted` says what
-    share of a step's arithmetic they are.
+def keep_first_maps(about: build.About, params: Any, columns: dict[str, Any]) -> None:
+    """Add to a phase's columns the `first_maps` of their images.
 
     Args:
       about: the phase.
-      variables: the parameters of its pose net.
+      params: of its pose net.
       columns: "image"; gets "first".
 
     Raises:
@@ -79,40 +76,9 @@ def keep_first_maps(about: build.About, variables: Any, columns: dict[str, Any])
     columns["first"] = processes.agreed(
         lambda: first_maps(
             lambda variables, images: net.apply(variables, images).first,
-            {"params": jax.device_get(variables)},
+            {"params": jax.device_get(params)},
             columns["image"],
             about.config.evaluation_batch,
             title=f"{about.phase}: maps to keep",
         )
     )
-
-
-def feeds_of(
-    batches: Batches | StreamedBatches, first: int, last: int, compute: Compute
-) -> tuple[dict[str, Any], Iterator[Feed]]:
-    """What `parallel_train_steps` is given for the steps first, ..., last - 1.
-
-    Returns:
-      The columns that stay on the devices, empty where batches are sent instead, and the feeds.
-    """
-    length = compute.steps_per_call or (1 if jax.default_backend() == "cpu" else 10)
-    length = min(length, batches.per_epoch)
-    if not isinstance(batches, Batches) or compute.resident == "no":
-        return {}, batches.feeds(first, last, length)
-    # All processes must run one program.
-    if compute.resident == "auto" and not processes.all_agree(_fits(batches.columns)):
-        return {}, batches.feeds(first, last, length)
-    columns = replicate(jax.tree.map(np.asarray, batches.columns))
-    return columns, batches.feeds(first, last, length, rows=True)
-
-
-def _fits(columns: dict[str, Any]) -> bool:
-    """Whether the columns take at most a quarter of what is free on every device.
-
-    Of a CPU nothing is known, and there the memory-mapped images are as near.
-    """
-    leaves = jax.tree.leaves(columns)
-    needed = sum(math.prod(column.shape) * column.dtype.itemsize for column in leaves)
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    free = [x.get("bytes_limit", 0) - x.get("bytes_in_use", 0) for x in stats]
-    return 4 * needed <= min(free)

@@ -1,5 +1,7 @@
 """Train or evaluate: `python -m fgsam_jax.main --config configs/demo.py`."""
 
+import os
+import sys
 from collections.abc import Sequence
 
 from absl import flags, logging
@@ -34,7 +36,14 @@ def main(arguments: Sequence[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     if others:
         processes.join(*others)
-    run_all(config, workdir, training=_MODE.value == "train")
+    try:
+        run_all(config, workdir, training=_MODE.value == "train")
+    except KeyboardInterrupt:
+        if not others:
+            raise
+        # JAX would wait for the other processes, which wait for this one.
+        print(command.INTERRUPTED, file=sys.stderr, flush=True)
+        os._exit(130)
 
 
 def _several_processes() -> tuple[str | None, int | None, int | None] | None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
@@ -16,8 +17,16 @@ from fgsam_jax.log import say, write_atomically
 from fgsam_jax.models.fgsam import PLENARY
 from fgsam_jax.sets import Sets
 
+_KEPT = "config.json"
 
-def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]) -> None:
+
+def rehearse(
+    config: Config,
+    workdir: Path,
+    sets: Sets,
+    results: dict[str, dict],
+    changed: Collection[str] = (),
+) -> None:
     """Refuse now what would fail after hours of the phases before.
 
     Args:
@@ -25,6 +34,7 @@ def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]
       workdir: of the run.
       sets: of the configuration.
       results: of the phases that are finished.
+      changed: phases that start again, see `judge`.
 
     Raises:
       InputError: a phase cannot be trained or evaluated; the message says why.
@@ -38,26 +48,27 @@ def rehearse(config: Config, workdir: Path, sets: Sets, results: dict[str, dict]
     for phase in config.phases:
         sets.batches(phase, seed=0, devices=devices)
         about = start.about_phase(config, phase, sets)
-        _check_same_set(about, workdir)
+        if phase.name not in changed:
+            _check_same_set(about, workdir)
         if phase.model == "pose":
             _check_joints(phase, sets)
         else:
             _check_branches(phase, sets)
-    _check_models(config, sets, all(phase.name in results for phase in config.phases))
+    _check_models(config, sets, results)
     if any(phase.model != "pose" for phase in config.phases):
         check_matches(sets.table("query"), sets.table("gallery"))
 
 
-def _check_models(config: Config, sets: Sets, finished: bool) -> None:
-    """Refuse models that cannot be built, and weights that do not fit them."""
-    # A model of these kinds holds every network of the other phases.
+def _check_models(config: Config, sets: Sets, results: dict[str, dict]) -> None:
+    """Refuse models that cannot be built, and weights that do not fit an unfinished phase's."""
+    # A model of these kinds holds every network of the other phases: tracing it is enough.
     whole = [phase for phase in config.phases if phase.model in ("intermediate", "fgsam")]
     modules: set[str] = set()
     for phase in whole[-1:] or config.phases:
         model = start.about_phase(config, phase, sets).model()
         shapes = build.variable_shapes(model, config.data.height, config.data.width)
         modules |= set(shapes["params"])
-        if not finished:
+        if phase.name not in results:
             start.converted(config, shapes)
     for name, value in vars(config.init).items():
         if value and name not in modules:
@@ -102,44 +113,59 @@ def _check_branches(phase: Phase, sets: Sets) -> None:
         )
 
 
-def claim(config: Config, workdir: Path, results: dict[str, dict]) -> None:
-    """Keep the configuration in the folder; refuse a folder that holds a run of another one.
+def judge(config: Config, workdir: Path, results: dict[str, dict]) -> list[str]:
+    """Refuse a folder that holds a run of another configuration.
 
-    A folder without a checkpoint holds no run: its configuration was refused or stopped at once.
     Paths, logging and evaluation may differ, and so may a phase that has no result yet: it starts
-    again. So do all that have none when `config.init` differs; the finished ones stay. Of several
-    processes all judge, and the first writes.
+    again. So do all that have none when `config.init` differs; the finished ones stay.
+
+    Returns:
+      The names of the phases that start again.
     """
-    path = workdir / "config.json"
-    wanted = json.loads(json.dumps(to_dict(config)))
+    path = workdir / _KEPT
+    if not path.exists():
+        return []
     changed: list[str] = []
-    if path.exists() and any((workdir / "checkpoints").glob("*/[0-9]*")):
-        held = json.loads(json.dumps(to_dict(from_dict(json.loads(path.read_text())))))
-        for name, value in _settings(held).items():
-            if value != _settings(wanted).get(name):
-                raise InputError(
-                    f"{workdir} holds a run of another configuration (config.{name} differs): "
-                    "choose another --workdir, or give the same configuration to resume"
-                )
-        phases = {phase["name"]: phase for phase in wanted["phases"]}
-        same_start = held["init"] == wanted["init"]
-        for phase in held["phases"]:
-            name = phase["name"]
-            if phases.get(name) == phase and (same_start or name in results):
-                continue
-            if name in results:
-                raise InputError(
-                    f"{workdir} holds a finished phase {name} of another configuration: choose "
-                    "another --workdir, or give the same configuration to resume"
-                )
-            changed.append(name)
+    wanted = _plain(config)
+    held = _plain(from_dict(json.loads(path.read_text())))
+    for name, value in _settings(held).items():
+        if value != _settings(wanted).get(name):
+            raise InputError(
+                f"{workdir} holds a run of another configuration (config.{name} differs): "
+                "choose another --workdir, or give the same configuration to resume"
+            )
+    phases = {phase["name"]: phase for phase in wanted["phases"]}
+    same_start = held["init"] == wanted["init"]
+    for phase in held["phases"]:
+        name = phase["name"]
+        if phases.get(name) == phase and (same_start or name in results):
+            continue
+        if name in results:
+            raise InputError(
+                f"{workdir} holds a finished phase {name} of another configuration: choose "
+                "another --workdir, or give the same configuration to resume"
+            )
+        changed.append(name)
+    return changed
+
+
+def claim(config: Config, workdir: Path, changed: Collection[str]) -> None:
+    """Keep the configuration in the folder, and drop what phases that start again have left.
+
+    Of several processes all have judged before the first writes.
+    """
     processes.wait("the configuration has been judged")
     for name in changed:
         say(f"{name}: changed before it was finished, it starts again")
         if processes.first():
             shutil.rmtree(build.checkpoint_folder(workdir, name), ignore_errors=True)
-    write_atomically(path, json.dumps(wanted, indent=1))
+    write_atomically(workdir / _KEPT, json.dumps(_plain(config), indent=1))
     processes.wait("the configuration is written")
+
+
+def _plain(config: Config) -> dict:
+    """As it is written: JSON knows no tuples."""
+    return json.loads(json.dumps(to_dict(config)))
 
 
 def _settings(values: dict) -> dict:

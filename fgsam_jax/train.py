@@ -16,9 +16,10 @@ from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
-from fgsam_jax.kept import feeds_of, keep_first_maps
+from fgsam_jax.feeds import feeds_of
+from fgsam_jax.kept import keep_first_maps
 from fgsam_jax.log import PhaseLog, say, write_atomically
-from fgsam_jax.rehearse import claim, rehearse
+from fgsam_jax.rehearse import claim, judge, rehearse
 from fgsam_jax.sets import Batches, Feed, Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_steps, replicate
 
@@ -47,15 +48,15 @@ def train(config: Config, workdir: Path, sets: Sets) -> list[dict]:
         ) from None
     path = workdir / _RESULTS
     results = json.loads(path.read_text()) if path.exists() else {}
-    claim(config, workdir, results)
-    rehearse(config, workdir, sets, results)
-    processes.wait("the run has been rehearsed")
+    changed = judge(config, workdir, results)
+    rehearse(config, workdir, sets, results, changed)
+    claim(config, workdir, changed)
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
             continue
         seconds = _train_phase(config, workdir, index, sets)
-        gc.collect()  # what the phase held on the devices
+        gc.collect()  # cycles would hold device memory: `host.tune` lets Python look rarely
         # What is reported is what the checkpoint gives back.
         about, variables, _ = build.restore(workdir, phase.name, config.restore)
         result = evaluate_phase(about, variables, sets) | {"seconds": seconds}

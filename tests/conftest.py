@@ -16,7 +16,7 @@ os.environ["XLA_FLAGS"] = (
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory):
-    """A folder of compiled programs: runs of one configuration share them, subprocesses too."""
+    """A folder of compiled programs, which runs of one process of tests and its own share."""
     folder = str(tmp_path_factory.mktemp("compiled"))
     settings = {
         "JAX_COMPILATION_CACHE_DIR": folder,

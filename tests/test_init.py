@@ -138,11 +138,12 @@ def convert_weights(*arguments):
 
 
 def test_unfinished_phases_start_again_with_other_weights(config, tmp_path):
-    rehearse.claim(config, tmp_path, {})
+    rehearse.claim(config, tmp_path, [])
     folders = [build.checkpoint_folder(tmp_path, name) for name in ("still", "moved")]
     for folder in folders:
-        (folder / "3").mkdir(parents=True)
-    rehearse.claim(dataclasses.replace(config, init=Init()), tmp_path, {"moved": {}})
+        folder.mkdir(parents=True)
+    other = dataclasses.replace(config, init=Init())
+    rehearse.claim(other, tmp_path, rehearse.judge(other, tmp_path, {"moved": {}}))
     assert [folder.exists() for folder in folders] == [False, True]
 
 

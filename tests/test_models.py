@@ -287,7 +287,7 @@ def test_every_variant_of_the_fusion_has_the_same_outputs(changes):
     assert found.identity == (2, PEOPLE)
 
 
-@pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
+@pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-7)])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2)])
 def test_a_kernel_of_one_cell_as_a_product_is_the_convolution(strides, dtype, near):
     """Values, and the gradients of both arguments; 5x7 cells are no multiple of the strides."""
@@ -307,4 +307,4 @@ def test_a_kernel_of_one_cell_as_a_product_is_the_convolution(strides, dtype, ne
     for one, two in zip(*found, strict=True):
         assert one.dtype == two.dtype
         one, two = (np.asarray(value, np.float32) for value in (one, two))
-        np.testing.assert_allclose(one, two, rtol=0, atol=near)
+        np.testing.assert_allclose(one, two, rtol=near, atol=near * np.abs(two).max())

@@ -86,7 +86,7 @@ class MarketLayout(CropsBuilder):
         Raises:
           InputError: the file is not the published one.
         """
-        # Most of a start finds the labels in the records; SciPy takes a sixth of a second.
+        # Most starts find the labels in the records; SciPy takes a sixth of a second.
         from scipy.io.matlab import MatReadError, loadmat
 
         try:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from fgsam_jax.data.pedestrian import (
     Canvas,
@@ -350,8 +349,10 @@ def _attribute_file(about: dict[str, int]) -> bytes:
         index = np.empty((1, len(identities)), object)
         index[0] = [f"{identity:04d}" for identity in identities]
         parts[name]["image_index"] = index
+    from scipy.io import savemat  # only a set that is rendered anew needs it
+
     file = io.BytesIO()
-    scipy.io.savemat(file, {"market_attribute": parts}, do_compression=True)
+    savemat(file, {"market_attribute": parts}, do_compression=True)
     # The first 116 bytes are free text; SciPy writes the time there.
     content = file.getvalue()
     return b"MATLAB 5.0 MAT-file, rendered pedestrians".ljust(116) + content[116:]

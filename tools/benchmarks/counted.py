@@ -1,4 +1,4 @@
-"""FLOPs at full size: XLA's count beside a formula, and what frozen parameters save."""
+"""FLOPs at full size: XLA's count beside a formula, what frozen parameters save, what is kept."""
 
 import argparse
 import dataclasses
@@ -69,12 +69,12 @@ def counted(options: argparse.Namespace) -> list[Row]:
         row = {"section": "counted", "what": f"{last.name}, step, train_pose={train_pose}"}
         rows.append(row | figures | {"of_all": figures["gflop"] / steps["all"]["gflop"]})
     for phase in [last] if options.quick else config.phases[1:2] + config.phases[-1:]:
-        rows += kept_maps(config, phase)
+        rows += kept_for_backward(config, phase)
     return rows
 
 
-def kept_maps(config: Config, phase: Phase) -> list[Row]:
-    """MiB an image that JAX keeps for a backward pass through all of a model, beside its weights.
+def kept_for_backward(config: Config, phase: Phase) -> list[Row]:
+    """MiB an image that JAX keeps for a backward pass through all of a model, less its weights.
 
     What a compiler makes of it differs: XLA's for the CPU needs the same memory either way.
     """
@@ -95,9 +95,11 @@ def kept_maps(config: Config, phase: Phase) -> list[Row]:
 
         leaves = jax.tree.leaves(jax.eval_shape(kept, shapes, batch))
         weights = jax.tree.leaves(shapes["params"])
-        size_of = [sum(x.size * x.dtype.itemsize for x in tree) for tree in (leaves, weights)]
+        all_bytes, weight_bytes = (
+            sum(x.size * x.dtype.itemsize for x in tree) for tree in (leaves, weights)
+        )
         row = {"section": "counted", "what": f"{phase.name}, kept for the backward pass{what}"}
-        rows.append(row | {"mib_per_image": (size_of[0] - size_of[1]) / images / 2**20})
+        rows.append(row | {"mib_per_image": (all_bytes - weight_bytes) / images / 2**20})
     rows[1]["of_plain"] = rows[1]["mib_per_image"] / rows[0]["mib_per_image"]
     return rows
 
