@@ -12,7 +12,6 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fgsam_jax import build
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.convert import hub, weights
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.pose import is_parse_block
 from fgsam_jax.sets import Sets
@@ -81,6 +80,8 @@ def converted(config: Config, shapes: dict[str, Any]) -> dict[str, Any]:
     for module, name in vars(config.init).items():
         if not name or module not in modules:
             continue
+        from fgsam_jax.convert import hub, weights  # runs from scratch need no reader of files
+
         where = f"config.init.{module}"
         try:
             held = weights.load(hub.locate(name))
