@@ -161,7 +161,8 @@ def restored_results(config: Config, workdir: Path, sets: Sets) -> list[dict]:
     """What `evaluate_phase` says of every phase of a run, from its checkpoints.
 
     Raises:
-      InputError: no phase has a checkpoint, or it is of another model than the configuration's.
+      InputError: no phase has a checkpoint, or it is of another model or seed than the
+        configuration's.
     """
     results = []
     for phase in config.phases:
@@ -169,10 +170,16 @@ def restored_results(config: Config, workdir: Path, sets: Sets) -> list[dict]:
         if not folder.is_dir() or Checkpoints(folder).step() is None:
             continue  # not reached, or stopped before its first checkpoint
         about, variables, step = build.restore(workdir, phase.name, config.restore)
-        if about.config.model != config.model:
+        for name, value in vars(about.config.model).items():
+            if value != getattr(config.model, name):
+                raise InputError(
+                    f"the checkpoint in {folder} is of another model: config.model.{name} is "
+                    f"{value!r} there and {getattr(config.model, name)!r} here"
+                )
+        if about.config.seed != config.seed:
             raise InputError(
-                f"the checkpoint in {folder} is of another model: it has {about.config.model}, "
-                f"the configuration asks for {config.model}"
+                f"the checkpoint in {folder} is of another run: pass --config.seed="
+                f"{about.config.seed}"
             )
         size = (about.config.data.height, about.config.data.width)
         if size != (config.data.height, config.data.width):

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from fgsam_jax import report
+from fgsam_jax import build, report
 from fgsam_jax.config import Config, expand
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import reference_rows, restored_results
@@ -61,6 +61,7 @@ def run(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     """One run: its rows of results, those of the references first. It prints and writes them."""
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
+    build.make_model(config.model, "baseline", 1, ())  # refuses a mistaken backbone at once
     if config.synthetic.folder:
         render_set(config)
     sets = Sets(config)

@@ -87,6 +87,11 @@ def test_a_checkpoint_of_another_model_is_refused(refused, config, workdir):
     assert "is of another model" in refused(wider, workdir, "eval")
 
 
+def test_evaluation_of_a_run_of_another_seed_is_refused(refused, config, workdir):
+    other = dataclasses.replace(config, seed=9)
+    assert "pass --config.seed=0" in refused(other, workdir, "eval")
+
+
 def test_a_folder_of_another_configuration_is_refused(refused, config, workdir):
     changed = dataclasses.replace(config, seed=9)
     assert "another configuration (config.seed differs)" in refused(changed, workdir)
