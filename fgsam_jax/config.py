@@ -136,9 +136,6 @@ class Compute:
     # The training images on the device: "yes", "no", or "auto": if they take at most a quarter of
     # what is free there. Streamed images never are.
     resident: str = "auto"
-    # Compute the frozen beginning of the pose net once for all training images, in the phases that
-    # do not train it. Takes memory: 4.9 GB for Market-1501 at full size in bfloat16.
-    keep_pose: bool = False
     remat: bool = False  # keep only the products of the forward pass for the gradients
 
 

@@ -8,20 +8,20 @@ import jax.numpy as jnp
 
 
 def whole_gradients(
-    apply: Callable, total: Callable, params: Any, stats: Any, inputs: Any
+    apply: Callable, total: Callable, params: Any, stats: Any, images: jax.Array
 ) -> tuple[jax.Array, Any, Any, Any]:
     """Loss, terms, new batch statistics and gradients of a batch.
 
     Args:
-      apply: parameters, batch statistics and inputs to `Outputs` and new batch statistics.
+      apply: parameters, batch statistics and images to `Outputs` and new batch statistics.
       total: outputs of the whole batch to the loss and its terms.
       params: to differentiate by.
       stats: before.
-      inputs: of the model, leaves [batch, ...].
+      images: [batch, height, width, 3].
     """
 
     def run(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-        outputs, after = apply(params, stats, inputs)
+        outputs, after = apply(params, stats, images)
         loss, terms = total(outputs)
         return loss, (terms, after)
 
@@ -30,7 +30,7 @@ def whole_gradients(
 
 
 def pieced_gradients(
-    apply: Callable, total: Callable, params: Any, stats: Any, inputs: Any, *, pieces: int
+    apply: Callable, total: Callable, params: Any, stats: Any, images: jax.Array, *, pieces: int
 ) -> tuple[jax.Array, Any, Any, Any]:
     """`whole_gradients` in the memory of a piece, for a second forward pass.
 
@@ -40,7 +40,7 @@ def pieced_gradients(
     Memory Limited Setup", 2021). The numbers are those of the whole batch, except that batch
     normalisation sees one piece at a time.
     """
-    cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), inputs)
+    cut = images.reshape(pieces, -1, *images.shape[1:])
     outputs = jax.lax.map(lambda x: apply(params, stats, x)[0], cut)
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
     (loss, terms), pulls = jax.value_and_grad(total, has_aux=True)(joined)

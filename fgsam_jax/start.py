@@ -48,11 +48,6 @@ def is_trained(phase: Phase) -> Callable[[tuple[str, ...]], bool]:
     return lambda path: path[0] != "pose" or is_parse_block(path)
 
 
-def freezes_first_stage(phase: Phase) -> bool:
-    """Whether a phase runs the pose net and trains nothing before its first parse block."""
-    return phase.model in ("intermediate", "fgsam") and phase.train_pose != "all"
-
-
 def about_phase(config: Config, phase: Phase, sets: Sets) -> build.About:
     """What the checkpoints of a phase will say; the pose phase needs no images of identities."""
     if phase.model == "pose":

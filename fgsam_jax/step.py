@@ -79,8 +79,7 @@ def train_step(
 
     Args:
       state: before.
-      batch: "image" uint8 [batch, height, width, 3] and what the objective needs. "first" may be
-        there, see `fgsam_jax.kept`.
+      batch: "image" uint8 [batch, height, width, 3] and what the objective needs.
       key: of the phase; the step's own key is folded in.
       model: gives `Outputs`; its batch statistics and mining use the same axis.
       objective: outputs and batch to terms.
@@ -98,13 +97,10 @@ def train_step(
     """
     if flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
-    elif "first" in batch:
-        batch = {**batch, "first": batch["first"][:, 0]}
-    inputs = {"images": batch["image"]} | {k: x for k, x in batch.items() if k == "first"}
 
-    def apply(params: Any, stats: Any, inputs: dict[str, Any]) -> tuple[Outputs, Any]:
+    def apply(params: Any, stats: Any, images: jax.Array) -> tuple[Outputs, Any]:
         variables = state.replace(params=params, batch_stats=stats).variables()
-        outputs, updates = model.apply(variables, **inputs, train=True, mutable=["batch_stats"])
+        outputs, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
         return cast(Outputs, outputs), updates.get("batch_stats", {})
 
     def total(outputs: Outputs) -> tuple[jax.Array, Terms]:
@@ -114,7 +110,9 @@ def train_step(
     if remat:
         apply = jax.checkpoint(apply, policy=is_product)
     find = partial(pieced_gradients, pieces=accumulate) if accumulate > 1 else whole_gradients
-    loss, terms, stats, gradients = find(apply, total, state.params, state.batch_stats, inputs)
+    loss, terms, stats, gradients = find(
+        apply, total, state.params, state.batch_stats, batch["image"]
+    )
     metrics = {**terms.losses, **terms.signs, "total": loss}
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)

@@ -17,10 +17,9 @@ from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluate import evaluate_phase
 from fgsam_jax.feeds import feeds_of
-from fgsam_jax.kept import keep_first_maps
 from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.rehearse import claim, judge, rehearse
-from fgsam_jax.sets import Batches, Feed, Sets
+from fgsam_jax.sets import Feed, Sets
 from fgsam_jax.step import AXIS, TrainState, parallel_train_steps, replicate
 
 _RESULTS = "results.json"
@@ -119,9 +118,6 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
                 log.step(done, values, float(learning_rate(done - 1)), phase.batch)
 
     try:
-        keeps = config.compute.keep_pose and start.freezes_first_stage(phase)
-        if keeps and isinstance(batches, Batches):
-            keep_first_maps(about, state.variables()["params"]["pose"], batches.columns)
         columns, feeds = feeds_of(batches, first, last, config.compute)
 
         def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict]:

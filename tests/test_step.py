@@ -13,7 +13,6 @@ from fgsam_jax import build, objective, start
 from fgsam_jax.config import Phase
 from fgsam_jax.data.augment import random_flip
 from fgsam_jax.gradients import pieced_gradients, whole_gradients
-from fgsam_jax.kept import first_maps
 from fgsam_jax.models.pose import is_parse_block
 from fgsam_jax.step import (
     AXIS,
@@ -56,7 +55,7 @@ def spread(batch, devices):
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
-def run(phase, before, optimizer, count, *, length=1, resident=False, keep=False, **options):
+def run(phase, before, optimizer, count, *, length=1, resident=False, **options):
     """The state after a few steps on `count` devices, and the metrics of each step.
 
     Of several processes each has `count` devices and takes its part of the batches.
@@ -72,12 +71,6 @@ def run(phase, before, optimizer, count, *, length=1, resident=False, keep=False
     state = replicate(before, devices)
     key = replicate(jax.random.key(3), devices)
     batches = [mine(random_batch(index)) for index in range(STEPS)]
-    if keep:
-        net, variables = model(phase.model).pose, {"params": before.variables()["params"]["pose"]}
-        for batch in batches:
-            batch["first"] = first_maps(
-                lambda v, images: net.apply(v, images).first, variables, batch["image"], 3
-            )
     columns = {}
     if resident:
         columns = replicate(jax.tree.map(lambda *x: np.concatenate(x), *batches), devices)
@@ -147,7 +140,7 @@ def test_parameters_and_statistics_on_four_devices_are_those_of_one(runs):
 @pytest.mark.parametrize(
     "how",
     [
-        pytest.param({"length": 3, "resident": True, "keep": True}, id="kept_on_the_device"),
+        pytest.param({"length": 3, "resident": True}, id="resident"),
         pytest.param({"remat": True}, id="remat"),
     ],
 )

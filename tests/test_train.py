@@ -163,12 +163,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(undisturbed, tmp_path, monk
     assert logs[0] == logs[1]
 
 
-def test_a_run_on_resident_images_with_kept_maps_is_the_plain_one_and_goes_on(
-    rendered, tmp_path, monkeypatch
-):
+def test_a_run_on_resident_images_is_the_plain_one_and_goes_on(rendered, tmp_path, monkeypatch):
     """Calls of two steps leave one place of an epoch's last call unused."""
     both = dataclasses.replace(tiny.BOTH, start_from=(), epochs=3)
-    fast = Compute(steps_per_call=2, resident="yes", keep_pose=True)
+    fast = Compute(steps_per_call=2, resident="yes")
     config = tiny.config(rendered, (both,), compute=fast)
     go(config, tmp_path / "whole")
     go(tiny.config(rendered, (both,)), tmp_path / "plain")

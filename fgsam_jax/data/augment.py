@@ -19,12 +19,11 @@ def random_flip(
     Args:
       key: of this step.
       batch: "image" [batch, height, width, 3]; "joints" [batch, people, 18, 3] in pixels and
-        "mask" [batch, h, w] may be there, and "first" [batch, 2, ...], of the image as it is and
-        of the mirrored one, which becomes [batch, ...]; other entries pass through.
+        "mask" [batch, h, w] may be there; other entries pass through.
       axis_name: the axis over which the batch is spread.
 
     Returns:
-      A batch of the same shapes, but for "first".
+      A batch of the same shapes.
     """
     size, _, width, _ = batch["image"].shape
     if axis_name is None:
@@ -42,6 +41,4 @@ def random_flip(
             changed[name] = choose(batch[name][:, :, ::-1], batch[name])
     if "joints" in batch:
         changed["joints"] = choose(flip_joints(batch["joints"], width), batch["joints"])
-    if "first" in batch:
-        changed["first"] = choose(batch["first"][:, 1], batch["first"][:, 0])
     return changed

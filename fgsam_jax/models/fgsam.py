@@ -213,14 +213,9 @@ class Intermediate(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool = False, first: jax.Array | None = None
-    ) -> Outputs:
-        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding.
-
-        `first` is `Pose.first` of the images where it is known.
-        """
-        pose = self.pose(images, first)
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
+        pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
         embedding = PartEmbedding(self.plenary_size, self.centre, self.axis_name, name=PLENARY)(
             fused[:, PARTS.index(PLENARY)], train=train
@@ -247,14 +242,9 @@ class FGSAM(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(
-        self, images: jax.Array, *, train: bool = False, first: jax.Array | None = None
-    ) -> Outputs:
-        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings.
-
-        `first` is `Pose.first` of the images where it is known.
-        """
-        pose = self.pose(images, first)
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings."""
+        pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
         embeddings = {}
         for index, part in enumerate(PARTS):

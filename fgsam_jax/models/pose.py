@@ -35,14 +35,11 @@ class Pose(NamedTuple):
       heat: for each stage, [batch, height / 8, width / 8, 19], the last is the background.
       parsed: [batch, height / 8, width / 8, 57], the last stage's affinity and heat maps as the
         last channel parse block weighs them; this is what the re-identification model sees.
-      first: [batch, height / 8, width / 8, channels], all that the later stages see of the image,
-        in front of the first channel parse block: the first stage's maps and the features.
     """
 
     affinity: tuple[jax.Array, ...]
     heat: tuple[jax.Array, ...]
     parsed: jax.Array
-    first: jax.Array
 
 
 class ChannelParseBlock(nn.Module):
@@ -100,31 +97,21 @@ class PoseResolveNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, first: jax.Array | None = None) -> Pose:
-        """Pose of RGB images [batch, height, width, 3] in 0..255; both sizes divisible by 8.
-
-        `first` is `Pose.first` of these images, where it is known: nothing before is computed.
-        """
+    def __call__(self, images: jax.Array) -> Pose:
+        """Pose of RGB images [batch, height, width, 3] in 0..255; both sizes divisible by 8."""
         height, width = images.shape[1:3]
         if height % STRIDE or width % STRIDE:
             raise InputError(f"the pose net needs sizes divisible by 8, got {height}x{width}")
-        if first is None:
-            features = self._trunk((images[..., ::-1] / 256.0 - 0.5).astype(self.dtype))
-            maps = [
-                self._first_stage(features, 1, AFFINITY_CHANNELS),
-                self._first_stage(features, 2, HEAT_CHANNELS),
-            ]
-            first = jnp.concatenate([*maps, features], axis=-1)
-        ends = [AFFINITY_CHANNELS, AFFINITY_CHANNELS + HEAT_CHANNELS]
-        *maps, features = jnp.split(first, ends, axis=-1)
-        affinity, heat = ([x] for x in maps)
+        features = self._trunk((images[..., ::-1] / 256.0 - 0.5).astype(self.dtype))
+        affinity = [self._first_stage(features, 1, AFFINITY_CHANNELS)]
+        heat = [self._first_stage(features, 2, HEAT_CHANNELS)]
         for stage in range(2, _STAGES + 1):
             x = jnp.concatenate([affinity[-1], heat[-1], features], axis=-1)
             x = self._parse(x, f"CPB{stage - 1}")
             affinity.append(self._later_stage(x, stage, 1, AFFINITY_CHANNELS))
             heat.append(self._later_stage(x, stage, 2, HEAT_CHANNELS))
         parsed = self._parse(jnp.concatenate([affinity[-1], heat[-1]], axis=-1), "CPB3")
-        return Pose(tuple(affinity), tuple(heat), parsed, first)
+        return Pose(tuple(affinity), tuple(heat), parsed)
 
     def _conv(self, features: int, size: int, name: str, *, hidden: bool = True) -> nn.Conv:
         if hidden:

@@ -114,13 +114,6 @@ def random_batch(images: int, height: int, width: int) -> dict[str, Any]:
     }
 
 
-def first_maps(config: Config, phase: Phase, images: Any) -> jax.ShapeDtypeStruct:
-    """What `config.compute.keep_pose` puts into a batch."""
-    pose = model_of(config, phase).pose
-    maps = jax.eval_shape(lambda x: pose.init_with_output(jax.random.key(0), x)[0].first, images)
-    return jax.ShapeDtypeStruct((len(images), 2, *maps.shape[1:]), maps.dtype)
-
-
 def jitted_step(config: Config, phase: Phase, **options: Any) -> tuple[Any, Any]:
     """The train step of a phase on one device, its old state's memory reused, and the optimiser."""
     if phase.model == "pose":

@@ -11,7 +11,6 @@ import numpy as np
 from benchmarks.common import (
     Row,
     configuration,
-    first_maps,
     first_state,
     jitted_step,
     model_of,
@@ -61,10 +60,6 @@ def counted(options: argparse.Namespace) -> list[Row]:
         key = jax.eval_shape(lambda: jax.random.key(0))
         figures = xla_count(step.lower(state, batch, key))
         steps[train_pose] = {"gflop": figures["gflop"] / last.batch}
-        if train_pose == "cpb_only":
-            kept = {"first": first_maps(config, phase, batch["image"])}
-            figures = xla_count(step.lower(state, batch | kept, key))
-            steps["cpb_only, kept maps"] = {"gflop": figures["gflop"] / last.batch}
     for train_pose, figures in steps.items():
         row = {"section": "counted", "what": f"{last.name}, step, train_pose={train_pose}"}
         rows.append(row | figures | {"of_all": figures["gflop"] / steps["all"]["gflop"]})

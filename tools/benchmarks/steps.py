@@ -12,7 +12,6 @@ from benchmarks.ceilings import share
 from benchmarks.common import (
     Row,
     configuration,
-    first_maps,
     first_state,
     in_turn,
     jitted_step,
@@ -20,7 +19,6 @@ from benchmarks.common import (
     torch_or_none,
 )
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.start import freezes_first_stage
 
 
 class Step(NamedTuple):
@@ -35,7 +33,7 @@ def steps(options: argparse.Namespace) -> Iterator[Row]:
     """The small Market configuration's phases at batch 64, and the published baseline at batch 8.
 
     "of_product" and "of_copy" are shares of the ceilings, "temporary_mib" is what XLA takes beside
-    arguments and results, "kept maps" is `config.compute.keep_pose`. Rivals have the same sizes,
+    arguments and results. Rivals have the same sizes,
     the same number of parameters and the same images. With --quick a ResNet-18 stands for the
     ResNet-50.
     Images smaller than 256x128 would mislead here: at a grid of 4x2 XLA's CPU convolutions are a
@@ -58,10 +56,6 @@ def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) 
     batch = random_batch(size, config.data.height, config.data.width)
     lower = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype="bfloat16"))
     variants: dict[str, tuple[Config, dict, dict]] = {"": (config, batch, {})}
-    if freezes_first_stage(phase):
-        maps = first_maps(config, phase, batch["image"])
-        kept = {"first": np.zeros(maps.shape, maps.dtype)}  # the numbers do not matter
-        variants[", kept maps"] = (config, batch | kept, {})
     if not options.quick:
         variants[", bfloat16"] = (lower, batch, {})
         variants[", remat"] = (config, batch, {"remat": True})
