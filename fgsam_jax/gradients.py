@@ -1,4 +1,4 @@
-"""Gradients of a batch, whole or in pieces, and what is kept of the forward pass for them."""
+"""Gradients of a batch, whole or in pieces."""
 
 from collections.abc import Callable
 from typing import Any
@@ -55,10 +55,3 @@ def pieced_gradients(
     zeros = jax.tree.map(jnp.zeros_like, params)
     (stats, gradients), _ = jax.lax.scan(add, (stats, zeros), (cut, pulls))
     return loss, terms, stats, gradients
-
-
-def is_product(primitive: Any, *operands: Any, **_: Any) -> bool:
-    """A policy of `jax.checkpoint` that keeps what products and convolutions give."""
-    # JAX cannot keep complex products (those of spectra); they are cheap.
-    product = primitive.name in ("dot_general", "conv_general_dilated")
-    return product and jnp.issubdtype(operands[0].dtype, jnp.floating)

@@ -13,7 +13,8 @@ from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fgsam_jax.data.augment import random_flip
-from fgsam_jax.gradients import is_product, pieced_gradients, whole_gradients
+from fgsam_jax.gradients import pieced_gradients, whole_gradients
+from fgsam_jax.models.conv import keep_products
 from fgsam_jax.models.fgsam import Outputs, descriptor
 from fgsam_jax.objective import Terms
 
@@ -108,7 +109,7 @@ def train_step(
         return sum(terms.losses.values(), start=jnp.zeros(())), terms
 
     if remat:
-        apply = jax.checkpoint(apply, policy=is_product)
+        apply = jax.checkpoint(apply, policy=keep_products)
     find = partial(pieced_gradients, pieces=accumulate) if accumulate > 1 else whole_gradients
     loss, terms, stats, gradients = find(
         apply, total, state.params, state.batch_stats, batch["image"]

@@ -1,4 +1,4 @@
-"""Convolutions as all networks use them: Flax's, quicker to compute and to trace."""
+"""Convolution and pooling as all networks use them: Flax's, quicker to compute and to trace."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,7 +6,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+_PRODUCT = "product"
+# A policy of `jax.checkpoint`: of a forward pass keep what convolutions give, and nothing else.
+keep_products = jax.checkpoint_policies.save_only_these_names(_PRODUCT)
 
 
 def _traced_once(initializer: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -27,26 +33,121 @@ small = _traced_once(nn.initializers.normal(0.01))
 def convolve(
     x: jax.Array, kernel: jax.Array, window_strides: Sequence[int], padding: Any, **others: Any
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, with a kernel of one cell as a product of two matrices.
+    """`jax.lax.conv_general_dilated` in the form that suits the platform it is compiled for.
 
-    On a CPU that is 1 to 2 times as fast as XLA's 1x1 convolution, its gradients 1.4 to 3 times.
-    The images' axes are joined, as the kernel's gradient would be slow otherwise. Not tried on a
-    GPU.
+    `keep_products` knows its result.
 
     Args:
       x: [batch, height, width, channels].
       kernel: [height, width, channels, features].
-      window_strides, padding, others: as there. With padding, dilated input or groups it stays a
-        convolution.
+      window_strides, padding, others: as there.
     """
     padded = padding not in ("SAME", "VALID") and np.any(padding)
     dilated = np.any(np.not_equal(others.get("lhs_dilation") or 1, 1))
     grouped = others.get("feature_group_count", 1) != 1
     if kernel.shape[:2] != (1, 1) or padded or dilated or grouped:
-        return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **others)
-    x = x[:, :: window_strides[0], :: window_strides[1]]
-    flat = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=others.get("precision"))
+        y = jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **others)
+    else:
+        y = _pointwise(x, kernel, tuple(window_strides), others.get("precision"))
+    return checkpoint_name(y, _PRODUCT)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _pointwise(x: jax.Array, kernel: jax.Array, strides: tuple, precision: Any) -> jax.Array:
+    """A 1x1 convolution: on a CPU a product of two matrices, elsewhere a convolution.
+
+    On a CPU the product is 1 to 2 times as fast, its gradients 1.4 to 3 times. For a GPU XLA's
+    compiler fails on it (openxla/xla 47381 where it has a stride, "Couldn't find output tile
+    sizes" where it is narrow), and what compiles moves more memory than cuDNN's convolution.
+    """
+    return _by_platform(lambda form: functools.partial(form, strides, precision), x, kernel)
+
+
+def _pointwise_forward(x: jax.Array, kernel: jax.Array, strides: tuple, precision: Any) -> tuple:
+    return _pointwise(x, kernel, strides, precision), (x, kernel)
+
+
+def _pointwise_backward(
+    strides: tuple, precision: Any, saved: tuple, cotangent: jax.Array
+) -> tuple:
+    # The platform is chosen once more, not differentiated: that would keep what either form needs.
+    def pull(form: Callable) -> Callable:
+        form = functools.partial(form, strides, precision)
+        return lambda cotangent, *saved: jax.vjp(form, *saved)[1](cotangent)
+
+    return _by_platform(pull, cotangent, *saved)
+
+
+_pointwise.defvjp(_pointwise_forward, _pointwise_backward)
+
+
+def _by_platform(use: Callable, *arguments: jax.Array) -> Any:
+    """use(form) of the form that suits the platform, called with the arguments."""
+    return jax.lax.platform_dependent(*arguments, cpu=use(_product), default=use(_convolution))
+
+
+def _product(strides: tuple, precision: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    x = x[:, :: strides[0], :: strides[1]]
+    # The images' axes are joined, as the kernel's gradient would be slow otherwise.
+    flat = jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=precision)
     return flat.reshape(*x.shape[:-1], -1)
 
 
-Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
+def _convolution(strides: tuple, precision: Any, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    axes = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, strides, "VALID", dimension_numbers=axes, precision=precision
+    )
+
+
+def max_pool(
+    x: jax.Array, size: int, stride: int, padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0))
+) -> jax.Array:
+    """`flax.linen.max_pool` with square windows, whose gradient needs no scatter.
+
+    XLA's own gradient compares the windows once more and, on a GPU, adds in no fixed order. This
+    one keeps a byte for each window: which of its cells is the first that holds the largest value.
+
+    Args:
+      x: [batch, height, width, channels].
+      size: of a window, in cells.
+      stride: from window to window, in cells.
+      padding: cells before and after each axis, which are never the largest.
+
+    Returns:
+      [batch, (height + padding - size) // stride + 1, and so the width, channels].
+    """
+
+    def pooled(x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (size, size), (stride, stride), padding)
+
+    def forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = pooled(x)
+        largest = jnp.full(y.shape, size * size - 1, jnp.int8)
+        edges = ((0, 0, 0), *((*pad, 0) for pad in padding), (0, 0, 0))
+        padded = jax.lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
+        for cell in reversed(range(size * size - 1)):
+            i, j = divmod(cell, size)
+            values = padded[:, i : i + span(y, 1) : stride, j : j + span(y, 2) : stride]
+            largest = jnp.where(values == y, jnp.int8(cell), largest)
+        return y, largest
+
+    def backward(largest: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+        gradient = jnp.zeros(x.shape, cotangent.dtype)
+        for cell in range(size * size):
+            edges = [
+                (offset - before, length + before - offset - span(cotangent, axis), stride - 1)
+                for axis, offset, (before, _), length in zip(
+                    (1, 2), divmod(cell, size), padding, x.shape[1:3], strict=True
+                )
+            ]
+            here = jnp.where(largest == cell, cotangent, 0)
+            gradient += jax.lax.pad(here, jnp.zeros((), here.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+        return (gradient,)
+
+    def span(y: jax.Array, axis: int) -> int:
+        return stride * (y.shape[axis] - 1) + 1
+
+    pool = jax.custom_vjp(pooled)
+    pool.defvjp(forward, backward)
+    return pool(x)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, fan_out
+from fgsam_jax.models.conv import Conv, fan_out, max_pool
 from fgsam_jax.models.resnet import torchvision_input
 
 # Channels of the stem and the three stages.
@@ -63,7 +63,7 @@ class OSNet(nn.Module):
         stem, *stages = VARIANTS[self.variant]
         x = torchvision_input(images).astype(self.dtype)
         x = _ConvNorm(stem, 7, 2, **layer, name="conv1")(x)
-        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        x = max_pool(x, 3, 2, ((1, 1), (1, 1)))
         for stage, channels in enumerate(stages, 2):
             for index in (0, 1):
                 x = _OmniScaleBlock(channels, **layer, name=f"conv{stage}_{index}")(x)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, HEAT_CHANNELS
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, he, small
+from fgsam_jax.models.conv import Conv, he, max_pool, small
 
 STRIDE = 8  # pixels of the image for each cell of the maps
 _STAGES = 3
@@ -133,7 +133,7 @@ class PoseResolveNet(nn.Module):
         """The first ten layers of VGG-19 and two more: F_p, stride 8."""
         for group, layers in enumerate(_TRUNK):
             if group:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = max_pool(x, 2, 2)
             for name, features in layers:
                 x = nn.relu(self._conv(features, 3, name)(x))
         return x

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, fan_out
+from fgsam_jax.models.conv import Conv, fan_out, max_pool
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
 STAGES = {
@@ -139,7 +139,7 @@ def _caffe_input(images: jax.Array) -> jax.Array:
 def _pool(x: jax.Array, ceil: bool) -> jax.Array:
     """3x3 with stride 2; Caffe rounds the size up and pads at the end alone."""
     padding = [(0, (size - 3) % 2) if ceil else (1, 1) for size in x.shape[1:3]]
-    return nn.max_pool(x, (3, 3), (2, 2), padding)
+    return max_pool(x, 3, 2, padding)
 
 
 def _conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:

@@ -19,7 +19,7 @@ from benchmarks.common import (
 from benchmarks.common import counted as xla_count
 from fgsam_jax.build import variable_shapes
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.gradients import is_product
+from fgsam_jax.models.conv import keep_products
 
 
 def counted(options: argparse.Namespace) -> list[Row]:
@@ -78,7 +78,7 @@ def kept_for_backward(config: Config, phase: Phase) -> list[Row]:
     shapes = variable_shapes(model, *size)
     batch = jax.ShapeDtypeStruct((images, *size, 3), np.uint8)
     rows: list[Row] = []
-    for what, policy in {"": None, ", remat": is_product}.items():
+    for what, policy in {"": None, ", remat": keep_products}.items():
 
         def kept(variables: Any, batch: Any, policy: Any = policy) -> Any:
             def apply(params: Any) -> Any:
