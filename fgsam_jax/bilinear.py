@@ -34,7 +34,9 @@ from fgsam_jax.errors import InputError
 METHODS = ("textbook", "fft", "gram", "roll")
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["bins", "signs"], meta_fields=["size"])
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["bins", "signs"], meta_fields=["size", "load"]
+)
 @dataclass(frozen=True)
 class CountSketch:
     """The hash of one feature: which bin each channel falls into, and with which sign.
@@ -43,11 +45,13 @@ class CountSketch:
       bins: [channels] int32 in [0, size).
       signs: [channels] int8, +1 or -1.
       size: number of bins, d.
+      load: no bin holds more channels; None where that is not known.
     """
 
     bins: jax.Array
     signs: jax.Array
     size: int
+    load: int | None = None
 
 
 Sketches = tuple[CountSketch, CountSketch]  # of x and of y
@@ -60,9 +64,29 @@ def make_sketch(key: jax.Array, channels: int, size: int) -> CountSketch:
     under another version of JAX.
     """
     bin_key, sign_key = jax.random.split(key)
-    bins = jax.random.randint(bin_key, (channels,), 0, size, jnp.int32)
+    load = usual_load(channels, size)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.random.randint(key, (channels,), 0, size, jnp.int32)
+
+    def crowded(drawn: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return jnp.max(jnp.bincount(drawn[1], length=size)) > load
+
+    def again(drawn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        key = jax.random.fold_in(drawn[0], 0)
+        return key, draw(key)
+
+    _, bins = jax.lax.while_loop(crowded, again, (bin_key, draw(bin_key)))
     signs = 2 * jax.random.bernoulli(sign_key, shape=(channels,)).astype(jnp.int8) - 1
-    return CountSketch(bins, signs, size)
+    return CountSketch(bins, signs, size, load)
+
+
+def usual_load(channels: int, size: int) -> int:
+    """The most channels that `make_sketch` puts into one bin; it draws again where more meet.
+
+    That is rare: of 2048 channels in 4096 bins more than 8 meet in one sketch of 70,000.
+    """
+    return 6 + 2 * -(-channels // size)
 
 
 def count_sketch(x: jax.Array, sketch: CountSketch) -> jax.Array:
@@ -84,27 +108,27 @@ def count_sketch(x: jax.Array, sketch: CountSketch) -> jax.Array:
         )
     # rfft refuses bfloat16, and sums of many terms want float32 anyway.
     signed = x.astype(jnp.promote_types(x.dtype, jnp.float32)) * sketch.signs
-    return _sum_into_bins(signed, sketch.bins, sketch.size)
+    return _sum_into_bins(signed, sketch.bins, sketch.size, sketch.load)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _sum_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _sum_into_bins(x: jax.Array, bins: jax.Array, size: int, load: int | None) -> jax.Array:
     """Sum the channels of each bin: [..., channels] and [channels] to [..., size]."""
     return jax.lax.platform_dependent(
         x,
         bins,
         cpu=partial(_scatter_into_bins, size=size),
-        default=partial(_gather_into_bins, size=size),
+        default=partial(_gather_into_bins, size=size, load=load),
     )
 
 
 @_sum_into_bins.defjvp
-def _sum_into_bins_jvp(size: int, primals: tuple, tangents: tuple) -> tuple:
+def _sum_into_bins_jvp(size: int, load: int | None, primals: tuple, tangents: tuple) -> tuple:
     # The sums are linear, so those of the tangents are the same. They are written as a scatter
     # because its transpose is a gather: in the gradient each channel reads its bin.
     x, bins = primals
     zeros = jnp.zeros((*x.shape[:-1], size), x.dtype)
-    return _sum_into_bins(x, bins, size), zeros.at[..., bins].add(tangents[0])
+    return _sum_into_bins(x, bins, size, load), zeros.at[..., bins].add(tangents[0])
 
 
 def _scatter_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
@@ -115,34 +139,27 @@ def _scatter_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
     return jnp.moveaxis(sums.reshape(size, *x.shape[:-1]), 0, -1)
 
 
-def _gather_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
+def _gather_into_bins(
+    x: jax.Array, bins: jax.Array, size: int, load: int | None = None
+) -> jax.Array:
     """`_sum_into_bins` without a scatter, whose additions a GPU makes in no fixed order.
 
-    Sorted by bin, the channels of bin k are `load[k]` in a row from `first[k]` on. Slot i of
-    all adds the i-th channel of every bin that has so many. Any bins are right, also one for all.
+    Sorted by bin, the channels of bin k are `held[k]` in a row from `first[k]` on. Round i adds
+    the i-th channel of every bin that has so many; with a known load the rounds become one kernel,
+    and without it the host of a GPU waits to learn how many there are.
     """
     order = jnp.argsort(bins, stable=True)
     edges = jnp.searchsorted(bins[order], jnp.arange(size + 1), method="scan_unrolled")
-    first, load = edges[:-1], jnp.diff(edges)
+    first, held = edges[:-1], jnp.diff(edges)
 
-    def add_slots(block: int | jax.Array, sums: jax.Array) -> jax.Array:
-        for i in range(slots):
-            rank = block * slots + i
-            channels = jnp.take(order, first + rank, mode="clip")
-            sums += jnp.where(rank < load, jnp.take(x, channels, axis=-1, mode="clip"), 0)
-        return sums
+    def add(rank: jax.Array, sums: jax.Array) -> jax.Array:
+        channels = jnp.take(order, first + rank, mode="clip")
+        return sums + jnp.where(rank < held, jnp.take(x, channels, axis=-1, mode="clip"), 0)
 
-    # One block becomes one kernel. Random bins seldom need more: of 2048 channels in 4096 bins more
-    # than 8 meet in one sketch of 70,000.
-    slots = min(6 + 2 * -(-len(bins) // size), 32)
-    blocks = -(-len(bins) // slots)
-    sums = add_slots(0, jnp.zeros((*x.shape[:-1], size), x.dtype))
-    return jax.lax.cond(
-        jnp.max(load) > slots,
-        lambda sums: jax.lax.fori_loop(1, blocks, add_slots, sums),
-        lambda sums: sums,
-        sums,
-    )
+    zeros = jnp.zeros((*x.shape[:-1], size), x.dtype)
+    if load is None:
+        return jax.lax.fori_loop(0, jnp.max(held), add, zeros)
+    return jax.lax.fori_loop(0, load, add, zeros, unroll=min(load, 32))
 
 
 def compact_bilinear(

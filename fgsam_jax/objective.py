@@ -4,7 +4,8 @@ The total is the plain sum, Eq. (11) with all weights 1. Every term is a mean ov
 that the mean over devices is the term of the whole batch.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -91,30 +92,63 @@ def recognition(
     losses = {"identity": jnp.mean(loss.attribute_cross_entropy(outputs.identity, labels))}
     right = jnp.argmax(outputs.identity, -1) == labels
     signs = {"identity_right": jnp.mean(right, dtype=jnp.float32)}
-    for name, logits in outputs.attributes.items():
-        cross_entropy = loss.attribute_cross_entropy(logits, batch["attributes"][name])
-        losses[f"attribute/{name}"] = jnp.mean(cross_entropy)
+    if outputs.attributes:
+        cross_entropies = _attribute_losses(outputs.attributes, batch["attributes"])
+        losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
         return Terms(losses, signs)
-    for name, embedding in outputs.embeddings.items():
+    options = {"mining": mining, "axis_name": axis_name, "margin": margin}
+    if triplet == "focal":
+        each = functools.partial(loss.focal_triplet, bound=bound, gamma=gamma, **options)
+    else:
+        each = functools.partial(loss.triplet, **options)
+
+    def of_branch(embedding: jax.Array) -> dict[str, jax.Array]:
         unit = unit_length(embedding.astype(jnp.float32))
-        if triplet == "focal":
-            each = loss.focal_triplet(
-                unit,
-                labels,
-                margin=margin,
-                bound=bound,
-                gamma=gamma,
-                mining=mining,
-                axis_name=axis_name,
-            )
-        else:
-            each = loss.triplet(unit, labels, margin=margin, mining=mining, axis_name=axis_name)
-        losses[f"triplet/{name}"] = jnp.mean(each)
         hardest = loss.hardest_triplets(unit, labels, axis_name=axis_name)
         gap = hardest.d_ap - hardest.d_an
-        signs[f"d_ap/{name}"] = jnp.mean(hardest.d_ap)
-        signs[f"d_an/{name}"] = jnp.mean(hardest.d_an)
-        signs[f"active/{name}"] = jnp.mean(hardest.valid & (gap + margin > 0), dtype=jnp.float32)
-        signs[f"lambda/{name}"] = jnp.mean(jnp.maximum(gap + 1, 1))
+        return {
+            "triplet": jnp.mean(each(unit, labels)),
+            "d_ap": jnp.mean(hardest.d_ap),
+            "d_an": jnp.mean(hardest.d_an),
+            "active": jnp.mean(hardest.valid & (gap + margin > 0), dtype=jnp.float32),
+            "lambda": jnp.mean(jnp.maximum(gap + 1, 1)),
+        }
+
+    for name, figures in _each_branch(of_branch, outputs.embeddings).items():
+        losses[f"triplet/{name}"] = figures.pop("triplet")
+        signs |= {f"{figure}/{name}": value for figure, value in figures.items()}
     return Terms(losses, signs)
+
+
+def _attribute_losses(logits: Batch, labels: Batch) -> dict[str, jax.Array]:
+    """The mean cross entropy of each head, of all heads in one computation.
+
+    Args:
+      logits: by name, [batch, classes].
+      labels: by name, [batch].
+    """
+    classes = max(x.shape[1] for x in logits.values())
+    # Classes that a head lacks have the probability 0.
+    padded = [
+        jnp.pad(x, ((0, 0), (0, classes - x.shape[1])), constant_values=-jnp.inf)
+        for x in logits.values()
+    ]
+    answers = jnp.stack([labels[name] for name in logits])
+    each = jax.vmap(loss.attribute_cross_entropy)(jnp.stack(padded), answers)
+    return dict(zip(logits, jnp.mean(each, axis=1), strict=True))
+
+
+def _each_branch(
+    measure: Callable[[jax.Array], dict[str, jax.Array]], embeddings: Batch
+) -> dict[str, dict[str, jax.Array]]:
+    """measure(embedding) of every branch, of those of one size in one computation."""
+    by_size: dict[int, list[str]] = {}
+    for name, embedding in embeddings.items():
+        by_size.setdefault(embedding.shape[1], []).append(name)
+    found = {}
+    for names in by_size.values():
+        figures = jax.vmap(measure)(jnp.stack([embeddings[name] for name in names]))
+        for place, name in enumerate(names):
+            found[name] = {figure: values[place] for figure, values in figures.items()}
+    return {name: found[name] for name in embeddings}

@@ -93,8 +93,7 @@ def train_step(
       axis_name: of the devices.
 
     Returns:
-      The state after, and as scalars every term, every sign, the "total" of the terms, and
-      whether it and the new state are "finite".
+      The state after, and as scalars every term, every sign and the "total" of the terms.
     """
     if flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
@@ -124,8 +123,7 @@ def train_step(
         batch_stats=stats,
         opt_state=opt_state,
     )
-    finite = [jnp.isfinite(x).all() for x in jax.tree.leaves((after.params, after.batch_stats))]
-    return after, {**metrics, "finite": jnp.stack(finite).all() & jnp.isfinite(metrics["total"])}
+    return after, metrics
 
 
 def train_steps(
@@ -135,7 +133,7 @@ def train_steps(
     count: jax.Array | int,
     key: jax.Array,
     **arguments: Any,
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
     """Several updates in one program.
 
     Args:
@@ -148,7 +146,8 @@ def train_steps(
       **arguments: of `train_step`.
 
     Returns:
-      The state after, and the metrics of each update, [length]; those after `count` mean nothing.
+      The state after, the metrics of each update, [length], of which those after `count` mean
+      nothing, and whether the state after is finite: what is not a number stays so.
     """
     length = jax.tree.leaves(feed)[0].shape[0]
 
@@ -157,18 +156,32 @@ def train_steps(
             return jax.tree.map(lambda column: column[feed[index]], columns)
         return jax.tree.map(lambda x: x[index], feed)
 
+    def step(state: TrainState, index: jax.Array | int) -> tuple[TrainState, jax.Array]:
+        state, metrics = train_step(state, batch(index), key, **arguments)
+        names[:] = metrics
+        return state, jnp.stack(list(metrics.values()))
+
+    names: list[str] = []
     if length == 1:  # without a loop, in which XLA uses one core of a CPU
-        state, metrics = train_step(state, batch(0), key, **arguments)
-        return state, jax.tree.map(lambda x: x[None], metrics)
-    step = jax.jit(partial(train_step, **arguments))  # traced once for both uses
-    _, shapes = jax.eval_shape(step, state, jax.eval_shape(batch, 0), key)
-    history = jax.tree.map(lambda x: jnp.zeros((length, *x.shape), x.dtype), shapes)
+        state, values = step(state, 0)
+        history = values[None]
+    else:
+        step = jax.jit(step)  # traced once for both uses
+        shape = jax.eval_shape(step, state, 0)[1]
 
-    def update(index: jax.Array, carry: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
-        state, metrics = step(carry[0], batch(index), key)
-        return state, jax.tree.map(lambda h, x: h.at[index].set(x), carry[1], metrics)
+        def update(index: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple:
+            state, values = step(carry[0], index)
+            return state, carry[1].at[index].set(values)
 
-    return jax.lax.fori_loop(0, count, update, (state, history))
+        zeros = jnp.zeros((length, *shape.shape), shape.dtype)
+        state, history = jax.lax.fori_loop(0, count, update, (state, zeros))
+    return state, dict(zip(names, history.T, strict=True)), is_finite(state)
+
+
+def is_finite(state: TrainState) -> jax.Array:
+    """Whether all parameters and statistics are finite numbers."""
+    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 
 
 def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:

@@ -3,6 +3,7 @@
 import functools
 import gc
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,12 +108,12 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
         )
     begun = time.monotonic() - seconds
 
-    def note(before: int, count: int, metrics: dict[str, jax.Array]) -> None:
-        history = jax.device_get(metrics)
+    def note(before: int, count: int, metrics: dict[str, jax.Array], finite: jax.Array) -> None:
+        history, good = jax.device_get((metrics, finite))
         for place in range(count):
             values = {name: float(value[place]) for name, value in history.items()}
             done = before + place + 1
-            if not values.pop("finite"):
+            if not math.isfinite(values["total"]) or (place + 1 == count and not good):
                 raise _no_number(phase, done, values["total"], checkpoints.step() or 0)
             if log:
                 log.step(done, values, float(learning_rate(done - 1)), phase.batch)
@@ -120,7 +121,7 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     try:
         columns, feeds = feeds_of(batches, first, last, config.compute)
 
-        def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict]:
+        def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict, jax.Array]:
             return update(state, columns, feed, count, key)
 
         for step, now in _epochs(advance, state, first, feeds, batches.per_epoch, note):
@@ -140,24 +141,24 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
 
 
 def _epochs(
-    advance: Callable[[TrainState, Any, int], tuple[TrainState, dict]],
+    advance: Callable[[TrainState, Any, int], tuple[TrainState, dict, jax.Array]],
     state: TrainState,
     step: int,
     feeds: Iterator[Feed],
     per_epoch: int,
-    note: Callable[[int, int, dict], None],
+    note: Callable[[int, int, dict, jax.Array], None],
 ) -> Iterator[tuple[int, TrainState]]:
     """Runs the steps that the feeds hold, and gives the step and the state at every epoch's end.
 
-    `note` is told of each call's updates: the steps before it, how many it made, their metrics. It
-    reads them while the device works on the next call.
+    `note` is told of each call's updates: the steps before it, how many it made, their metrics and
+    whether the state after them is finite. It reads them while the device works on the next call.
     """
     running: tuple = ()
     for count, feed in feeds:
-        state, metrics = advance(state, feed, count)
+        state, *found = advance(state, feed, count)
         if running:
             note(*running)
-        running = step, count, metrics
+        running = step, count, *found
         step += count
         if step % per_epoch == 0:
             note(*running)

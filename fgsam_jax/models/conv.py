@@ -100,6 +100,9 @@ def _convolution(strides: tuple, precision: Any, x: jax.Array, kernel: jax.Array
     )
 
 
+Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
+
+
 def max_pool(
     x: jax.Array, size: int, stride: int, padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0))
 ) -> jax.Array:

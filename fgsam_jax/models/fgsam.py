@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, make_sketch
+from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, make_sketch, usual_load
 from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.data.skeleton import PARTS, POSE_CHANNELS, part_channels
 from fgsam_jax.errors import InputError
@@ -164,7 +164,8 @@ class Fusion(nn.Module):
 
         bins = self.variable("constants", f"{name}_bins", draw, "bins")
         signs = self.variable("constants", f"{name}_signs", draw, "signs")
-        return CountSketch(bins.value, signs.value, self.size)
+        load = usual_load(channels, self.size)
+        return CountSketch(bins.value, signs.value, self.size, load)
 
 
 class PartEmbedding(nn.Module):
