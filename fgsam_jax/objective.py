@@ -6,7 +6,7 @@ that the mean over devices is the term of the whole batch.
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,9 +97,9 @@ def recognition(
         losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
         return Terms(losses, signs)
-    options = {"mining": mining, "axis_name": axis_name, "margin": margin}
+    options: Any = {"mining": mining, "axis_name": axis_name, "margin": margin}
     if triplet == "focal":
-        each = functools.partial(loss.focal_triplet, bound=bound, gamma=gamma, **options)
+        each: Callable = functools.partial(loss.focal_triplet, bound=bound, gamma=gamma, **options)
     else:
         each = functools.partial(loss.triplet, **options)
 
@@ -121,7 +121,7 @@ def recognition(
     return Terms(losses, signs)
 
 
-def _attribute_losses(logits: Batch, labels: Batch) -> dict[str, jax.Array]:
+def _attribute_losses(logits: Batch, labels: Any) -> dict[str, jax.Array]:
     """The mean cross entropy of each head, of all heads in one computation.
 
     Args:

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fgsam_jax import bilinear
 from fgsam_jax.bilinear import (
     METHODS,
     CountSketch,
@@ -110,8 +111,29 @@ def test_gathering_equals_a_loop_over_channels_for_any_bins(name):
     sketch = CountSketch(bins, np.ones(len(bins)), size)
     expected = np.array([[loop_sketch(vector, sketch) for vector in image] for image in x])
     # The bins are an argument: nothing about them is known while compiling.
-    gather = jax.jit(_gather_into_bins, static_argnums=2)
-    assert_close(gather(x, bins, size), expected, 1e-6)
+    gather = jax.jit(_gather_into_bins, static_argnums=(2, 3))
+    most = int(np.bincount(bins).max())
+    for load in (None, most, most + 3):
+        assert_close(gather(x, bins, size, load), expected, 1e-6)
+
+
+def test_a_crowded_sketch_is_drawn_again(monkeypatch):
+    """64 channels in 64 bins: without a second draw most keys put more than three into one bin."""
+    loads = [int(np.bincount(make_sketch(jax.random.key(k), 64, 64).bins).max()) for k in range(8)]
+    assert max(loads) > 3
+    monkeypatch.setattr(bilinear, "usual_load", lambda channels, size: 3)
+    for key in range(8):
+        sketch = make_sketch(jax.random.key(key), 64, 64)
+        assert sketch.load == 3
+        assert np.bincount(sketch.bins).max() <= 3
+
+
+def test_no_loop_of_unknown_length_is_compiled_for_a_gpu_where_the_load_is_known():
+    sketch = make_sketch(jax.random.key(0), 24, 32)
+    traced = jax.jit(jax.grad(lambda x: jnp.sum(count_sketch(x, sketch) ** 2))).trace(jnp.ones(24))
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.while" not in text
+    assert text.count("stablehlo.case") == 1  # the choice of the platform, known while compiling
 
 
 def test_gathering_takes_a_batch_of_sketches():

@@ -1,5 +1,4 @@
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from fgsam_jax.config import Model
 from fgsam_jax.data.attributes import MARKET1501
 from fgsam_jax.data.skeleton import PARTS, part_channels
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import convolve
 from fgsam_jax.models.fgsam import descriptor, unit_length
 from fgsam_jax.models.osnet import OSNet
 from fgsam_jax.models.pose import ChannelParseBlock, PoseResolveNet, is_parse_block
@@ -285,26 +283,3 @@ def test_every_variant_of_the_fusion_has_the_same_outputs(changes):
     found = output_shape(model("fgsam", dataclasses.replace(SIZES, **changes)), images(2))
     assert found.embeddings["head"] == (2, SIZES.part_size)
     assert found.identity == (2, PEOPLE)
-
-
-@pytest.mark.parametrize(("dtype", "near"), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-7)])
-@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (1, 2)])
-def test_a_kernel_of_one_cell_as_a_product_is_the_convolution(strides, dtype, near):
-    """Values, and the gradients of both arguments; 5x7 cells are no multiple of the strides."""
-    random = np.random.default_rng(0)
-    cells = -(-5 // strides[0]), -(-7 // strides[1])
-    x, kernel, pull = (
-        jnp.asarray(random.normal(size=shape), dtype)
-        for shape in ((2, 5, 7, 6), (1, 1, 6, 4), (2, *cells, 4))
-    )
-    how = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "precision": None}
-    found = []
-    for function in (convolve, jax.lax.conv_general_dilated):
-        result, back = jax.vjp(
-            partial(function, window_strides=strides, padding="SAME", **how), x, kernel
-        )
-        found.append((result, *back(pull)))
-    for one, two in zip(*found, strict=True):
-        assert one.dtype == two.dtype
-        one, two = (np.asarray(value, np.float32) for value in (one, two))
-        np.testing.assert_allclose(one, two, rtol=near, atol=near * np.abs(two).max())
