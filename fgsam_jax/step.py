@@ -132,6 +132,8 @@ def train_steps(
     feed: Any,
     count: jax.Array | int,
     key: jax.Array,
+    *,
+    dtype: Any = jnp.float32,
     **arguments: Any,
 ) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
     """Several updates in one program.
@@ -143,6 +145,7 @@ def train_steps(
         leaves [length, batch, ...].
       count: of updates, at most `length`.
       key: of the phase.
+      dtype: in which the model computes: frozen parameters are cast to it once, not in every step.
       **arguments: of `train_step`.
 
     Returns:
@@ -157,11 +160,12 @@ def train_steps(
         return jax.tree.map(lambda x: x[index], feed)
 
     def step(state: TrainState, index: jax.Array | int) -> tuple[TrainState, jax.Array]:
-        state, metrics = train_step(state, batch(index), key, **arguments)
+        after, metrics = train_step(state.replace(frozen=cast), batch(index), key, **arguments)
         names[:] = metrics
-        return state, jnp.stack(list(metrics.values()))
+        return after.replace(frozen=state.frozen), jnp.stack(list(metrics.values()))
 
     names: list[str] = []
+    cast = jax.tree.map(lambda x: x.astype(dtype), state.frozen)
     if length == 1:  # without a loop, in which XLA uses one core of a CPU
         state, values = step(state, 0)
         history = values[None]

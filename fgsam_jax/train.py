@@ -89,6 +89,7 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
     key = replicate(jax.random.key(seed))
     update = parallel_train_steps(
         model=about.model(axis_name=AXIS),
+        dtype=config.model.dtype,
         objective=_objective(config, phase),
         optimizer=optimizer,
         flip=phase.flip,

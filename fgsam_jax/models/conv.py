@@ -103,6 +103,18 @@ def _convolution(strides: tuple, precision: Any, x: jax.Array, kernel: jax.Array
 Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 
 
+@jax.custom_jvp
+def relu(x: jax.Array) -> jax.Array:
+    """max(x, 0), whose gradient reads its result and not x: cuDNN's convolutions then make it.
+
+    With `jax.nn.relu` both would be kept for the backward pass.
+    """
+    return jnp.maximum(x, 0)
+
+
+relu.defjvps(lambda tangent, result, x: jnp.where(result > 0, tangent, 0))
+
+
 def max_pool(
     x: jax.Array, size: int, stride: int, padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0))
 ) -> jax.Array:
@@ -125,21 +137,29 @@ def max_pool(
         return nn.max_pool(x, (size, size), (stride, stride), padding)
 
     def forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        y = pooled(x)
-        largest = jnp.full(y.shape, size * size - 1, jnp.int8)
         edges = ((0, 0, 0), *((*pad, 0) for pad in padding), (0, 0, 0))
         padded = jax.lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
-        for cell in reversed(range(size * size - 1)):
+        height, width = jax.eval_shape(pooled, x).shape[1:3]
+        # One after the other, not by equality with the result: compilers round x anew where they
+        # compute it a second time.
+        for cell in range(size * size):
             i, j = divmod(cell, size)
-            values = padded[:, i : i + span(y, 1) : stride, j : j + span(y, 2) : stride]
-            largest = jnp.where(values == y, jnp.int8(cell), largest)
+            value = padded[:, i : i + span(height) : stride, j : j + span(width) : stride]
+            if cell == 0:
+                y, largest = value, jnp.zeros(value.shape, jnp.int8)
+            larger = (value > y) | jnp.isnan(value)
+            y, largest = jnp.where(larger, value, y), jnp.where(larger, jnp.int8(cell), largest)
         return y, largest
 
     def backward(largest: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
         gradient = jnp.zeros(x.shape, cotangent.dtype)
         for cell in range(size * size):
             edges = [
-                (offset - before, length + before - offset - span(cotangent, axis), stride - 1)
+                (
+                    offset - before,
+                    length + before - offset - span(cotangent.shape[axis]),
+                    stride - 1,
+                )
                 for axis, offset, (before, _), length in zip(
                     (1, 2), divmod(cell, size), padding, x.shape[1:3], strict=True
                 )
@@ -148,8 +168,8 @@ def max_pool(
             gradient += jax.lax.pad(here, jnp.zeros((), here.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
         return (gradient,)
 
-    def span(y: jax.Array, axis: int) -> int:
-        return stride * (y.shape[axis] - 1) + 1
+    def span(windows: int) -> int:
+        return stride * (windows - 1) + 1
 
     pool = jax.custom_vjp(pooled)
     pool.defvjp(forward, backward)

@@ -4,6 +4,7 @@ Modules that carry over from one phase to the next have the same name and shape 
 `backbone`, the two normalisations, the sketches, `plenary` and `identity`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,9 +15,12 @@ from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, make_sketch,
 from fgsam_jax.data.attributes import Attribute
 from fgsam_jax.data.skeleton import PARTS, POSE_CHANNELS, part_channels
 from fgsam_jax.errors import InputError
+from fgsam_jax.models.dense import Dense, Weights, dense
+from fgsam_jax.models.norm import BatchNorm, Statistics, batch_norm
 from fgsam_jax.models.pose import Pose
 
-PLENARY = "plenary"
+PLENARY = PARTS[-1]  # the whole body
+_SMALL = nn.initializers.normal(0.001)  # of the classifiers' kernels
 
 
 class Outputs(NamedTuple):
@@ -140,18 +144,9 @@ class Fusion(nn.Module):
         # hardly move (docs/results.md, "Scale of the fused vector").
         return unit_length(fused) * self.size**0.5
 
-    def _norm(self, train: bool, name: str) -> nn.BatchNorm:
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            use_scale=False,
-            use_bias=False,
-            use_fast_variance=False,  # E[x^2] - E[x]^2 cancels where the mean is large
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-            name=name,
-        )
+    def _norm(self, train: bool, name: str) -> BatchNorm:
+        how: Any = {"affine": False, "two_pass": True, "dtype": self.dtype}
+        return BatchNorm(train, axis_name=self.axis_name, **how, name=name)
 
     def _sketch(self, name: str, channels: int) -> CountSketch:
         """The tables live in the collection `constants`, so that a checkpoint holds them."""
@@ -176,29 +171,49 @@ class PartEmbedding(nn.Module):
       centre: normalise each coordinate over the batch, without scale or bias. The fused vectors
         of all people share a large common component; on unit-length embeddings it presses all
         distances together, and the focal triplet loss then shrinks both d_ap and d_an.
-      axis_name: take batch statistics over all devices of this axis.
     """
 
     size: int
     centre: bool = True
-    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, fused: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, channels] to [batch, size]."""
-        embedding = nn.Dense(self.size, use_bias=not self.centre, name="dense")(fused)
-        if not self.centre:
-            return embedding
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            use_scale=False,
-            use_bias=False,
-            use_fast_variance=False,  # E[x^2] - E[x]^2 cancels where the mean is large
-            axis_name=self.axis_name,
-            name="norm",
-        )(embedding)
+    def __call__(self, channels: int) -> tuple[Weights, Any]:
+        """Weights of the dense layer and, where it normalises, the running statistics."""
+        weights = Dense(self.size, not self.centre, name="dense")(channels)
+        return weights, Statistics(name="norm")(self.size) if self.centre else None
+
+
+def embed_parts(
+    fused: jax.Array, parts: Sequence[PartEmbedding], *, train: bool, axis_name: str | None
+) -> list[jax.Array]:
+    """The embeddings of parts of one size, in one computation.
+
+    Args:
+      fused: [batch, parts, channels].
+      parts: which.
+      train: use and update batch statistics.
+      axis_name: take them over all devices of this axis.
+
+    Returns:
+      Of each part, [batch, size].
+    """
+    weights, running = zip(*(part(fused.shape[-1]) for part in parts), strict=True)
+    embeddings = dense(jnp.swapaxes(fused, 0, 1), weights)
+    if not parts[0].centre:
+        return embeddings
+    kinds = list(zip(*running, strict=True))  # all means, all variances
+    mean, var = (jnp.concatenate([x.value for x in variables]) for variables in kinds)
+    joined, after = batch_norm(
+        jnp.concatenate(embeddings, axis=-1),
+        (mean, var),
+        train=train,
+        two_pass=True,
+        axis_name=axis_name,
+    )
+    for variables, values in zip(kinds, after, strict=True) if train else ():
+        for variable, value in zip(variables, jnp.split(values, len(parts)), strict=True):
+            variable.value = value
+    return jnp.split(joined, len(parts), axis=-1)
 
 
 class Intermediate(nn.Module):
@@ -218,13 +233,10 @@ class Intermediate(nn.Module):
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        embedding = PartEmbedding(self.plenary_size, self.centre, self.axis_name, name=PLENARY)(
-            fused[:, PARTS.index(PLENARY)], train=train
-        )
-        logits = {
-            a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embedding)
-            for a in self.attributes
-        }
+        whole = [PartEmbedding(self.plenary_size, self.centre, name=PLENARY)]
+        how: Any = {"train": train, "axis_name": self.axis_name}
+        (embedding,) = embed_parts(fused[:, -1:], whole, **how)
+        logits = _answers(self.attributes, dict.fromkeys(PARTS, embedding))
         identity = _classifier(self.identities, "identity")(embedding)
         return Outputs({PLENARY: embedding}, identity, logits, pose)
 
@@ -247,21 +259,33 @@ class FGSAM(nn.Module):
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        embeddings = {}
-        for index, part in enumerate(PARTS):
-            size = self.plenary_size if part == PLENARY else self.part_size
-            embed = PartEmbedding(size, self.centre, self.axis_name, name=part)
-            embeddings[part] = embed(fused[:, index], train=train)
-        logits = {
-            a.name: _classifier(len(a.classes), f"attribute_{a.name}")(embeddings[a.part])
-            for a in self.attributes
-        }
+        parts = [PartEmbedding(self.part_size, self.centre, name=part) for part in PARTS[:-1]]
+        whole = [PartEmbedding(self.plenary_size, self.centre, name=PLENARY)]
+        how: Any = {"train": train, "axis_name": self.axis_name}
+        found = embed_parts(fused[:, :-1], parts, **how) + embed_parts(fused[:, -1:], whole, **how)
+        embeddings = dict(zip(PARTS, found, strict=True))
+        logits = _answers(self.attributes, embeddings)
         identity = _classifier(self.identities, "identity")(embeddings[PLENARY])
         return Outputs(embeddings, identity, logits, pose)
 
 
+def _answers(
+    attributes: Sequence[Attribute], embeddings: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """Logits of each attribute, [batch, classes], from the embedding of its part."""
+    if not attributes:
+        return {}
+    seen = [embeddings[a.part] for a in attributes]
+    weights = [
+        Dense(len(a.classes), kernel_init=_SMALL, name=f"attribute_{a.name}")(x.shape[-1])
+        for a, x in zip(attributes, seen, strict=True)
+    ]
+    logits = dense(jnp.stack(seen), weights)
+    return {a.name: x for a, x in zip(attributes, logits, strict=True)}
+
+
 def _classifier(classes: int, name: str) -> nn.Dense:
-    return nn.Dense(classes, kernel_init=nn.initializers.normal(0.001), name=name)
+    return nn.Dense(classes, kernel_init=_SMALL, name=name)
 
 
 def _average_pool_to(maps: jax.Array, height: int, width: int) -> jax.Array:

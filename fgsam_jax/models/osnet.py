@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, fan_out, max_pool
+from fgsam_jax.models.conv import Conv, fan_out, max_pool, relu
+from fgsam_jax.models.norm import BatchNorm
 from fgsam_jax.models.resnet import torchvision_input
 
 # Channels of the stem and the three stages.
@@ -51,14 +52,7 @@ class OSNet(nn.Module):
         """
         if self.variant not in VARIANTS:
             raise InputError(f"the OSNet is one of {', '.join(VARIANTS)}; got {self.variant!r}")
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = partial(BatchNorm, train, dtype=self.dtype, axis_name=self.axis_name)
         layer: dict[str, Any] = {"norm": norm, "dtype": self.dtype}
         stem, *stages = VARIANTS[self.variant]
         x = torchvision_input(images).astype(self.dtype)
@@ -96,7 +90,7 @@ class _ConvNorm(nn.Module):
             name="conv",
         )(x)
         x = self.norm(name="bn")(x)
-        return x if self.linear else nn.relu(x)
+        return x if self.linear else relu(x)
 
 
 class _LightConv(nn.Module):
@@ -117,7 +111,7 @@ class _LightConv(nn.Module):
             name="conv1",
         )(x)
         kernel = self.param("conv2", fan_out, (3, 3, 1, self.features), jnp.float32)
-        return nn.relu(self.norm(name="bn")(depthwise(x, kernel.astype(x.dtype))))
+        return relu(self.norm(name="bn")(depthwise(x, kernel.astype(x.dtype))))
 
 
 def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -151,7 +145,7 @@ class _Gate(nn.Module):
         channels = x.shape[-1]
         conv = partial(Conv, kernel_size=(1, 1), kernel_init=fan_out, dtype=self.dtype)
         y = jnp.mean(x, axis=(1, 2), keepdims=True)
-        y = nn.relu(conv(channels // self.reduction, name="fc1")(y))
+        y = relu(conv(channels // self.reduction, name="fc1")(y))
         return x * nn.sigmoid(conv(channels, name="fc2")(y))
 
 
@@ -179,4 +173,4 @@ class _OmniScaleBlock(nn.Module):
         y = _ConvNorm(self.features, linear=True, **layer, name="conv3")(merged)
         if x.shape[-1] != self.features:
             x = _ConvNorm(self.features, linear=True, **layer, name="downsample")(x)
-        return nn.relu(y + x)
+        return relu(y + x)

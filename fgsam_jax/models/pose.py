@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fgsam_jax.data.skeleton import AFFINITY_CHANNELS, HEAT_CHANNELS
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, he, max_pool, small
+from fgsam_jax.models.conv import Conv, he, max_pool, relu, small
 
 STRIDE = 8  # pixels of the image for each cell of the maps
 _STAGES = 3
@@ -75,7 +75,7 @@ class ChannelParseBlock(nn.Module):
             bias_init=nn.initializers.constant(bias),
             dtype=self.dtype,
             name="excite",
-        )(nn.relu(y))
+        )(relu(y))
         return x * (scale * nn.sigmoid(y))
 
 
@@ -135,20 +135,20 @@ class PoseResolveNet(nn.Module):
             if group:
                 x = max_pool(x, 2, 2)
             for name, features in layers:
-                x = nn.relu(self._conv(features, 3, name)(x))
+                x = relu(self._conv(features, 3, name)(x))
         return x
 
     def _first_stage(self, x: jax.Array, stream: int, channels: int) -> jax.Array:
         for layer in (1, 2, 3):
-            x = nn.relu(self._conv(128, 3, f"conv5_{layer}_CPM_L{stream}")(x))
-        x = nn.relu(self._conv(512, 1, f"conv5_4_CPM_L{stream}")(x))
+            x = relu(self._conv(128, 3, f"conv5_{layer}_CPM_L{stream}")(x))
+        x = relu(self._conv(512, 1, f"conv5_4_CPM_L{stream}")(x))
         return self._conv(channels, 1, f"conv5_5_CPM_L{stream}", hidden=False)(x)
 
     def _later_stage(self, x: jax.Array, stage: int, stream: int, channels: int) -> jax.Array:
         suffix = f"stage{stage}_L{stream}"
         for layer in range(1, 6):
-            x = nn.relu(self._conv(128, self.kernel, f"Mconv{layer}_{suffix}")(x))
-        x = nn.relu(self._conv(128, 1, f"Mconv6_{suffix}")(x))
+            x = relu(self._conv(128, self.kernel, f"Mconv{layer}_{suffix}")(x))
+        x = relu(self._conv(128, 1, f"Mconv6_{suffix}")(x))
         return self._conv(channels, 1, f"Mconv7_{suffix}", hidden=False)(x)
 
 

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, fan_out, max_pool
+from fgsam_jax.models.conv import Conv, fan_out, max_pool, relu
+from fgsam_jax.models.norm import BatchNorm
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
 STAGES = {
@@ -91,21 +92,14 @@ class ResNet(nn.Module):
             raise InputError(f'ResNet stem is "imagenet" or "small", not {self.stem!r}')
         depth, form = VARIANTS[self.variant]
         blocks, bottleneck = STAGES[depth]
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        norm = partial(BatchNorm, train, dtype=self.dtype, axis_name=self.axis_name)
         x = (_caffe_input if form.caffe else torchvision_input)(images).astype(self.dtype)
         if self.stem == "imagenet":
             x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
         else:
             x = _conv(self.width, 3, 2, self.dtype, "conv1")(x)
         x = norm(name="bn1")(x)
-        x = nn.relu(x) if form.stem_relu else x
+        x = relu(x) if form.stem_relu else x
         if self.stem == "imagenet":
             x = _pool(x, form.ceil)
         for stage, count in enumerate(blocks):
@@ -166,10 +160,10 @@ class _Basic(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         y = _conv(self.features, 3, self.stride, self.dtype, "conv1")(x)
-        y = nn.relu(self.norm(name="bn1")(y))
+        y = relu(self.norm(name="bn1")(y))
         y = _conv(self.features, 3, 1, self.dtype, "conv2")(y)
         y = self.norm(name="bn2", scale_init=nn.initializers.zeros)(y)
-        return nn.relu(y + _shortcut(self, x, self.features))
+        return relu(y + _shortcut(self, x, self.features))
 
 
 class _Bottleneck(nn.Module):
@@ -187,12 +181,12 @@ class _Bottleneck(nn.Module):
         first, second = (self.stride, 1) if self.caffe else (1, self.stride)
         y = _conv(self.features, 1, first, self.dtype, "conv1")(x)
         norm = partial(_HalfInstanceNorm, self.norm, self.dtype) if self.ibn else self.norm
-        y = nn.relu(norm(name="bn1")(y))
+        y = relu(norm(name="bn1")(y))
         y = _conv(self.features, 3, second, self.dtype, "conv2")(y)
-        y = nn.relu(self.norm(name="bn2")(y))
+        y = relu(self.norm(name="bn2")(y))
         y = _conv(self.features * 4, 1, 1, self.dtype, "conv3")(y)
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(y)
-        return nn.relu(y + _shortcut(self, x, self.features * 4))
+        return relu(y + _shortcut(self, x, self.features * 4))
 
 
 class _HalfInstanceNorm(nn.Module):

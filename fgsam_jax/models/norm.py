@@ -1,0 +1,144 @@
+"""Batch normalisation as all networks use it: Flax's numbers, with the gradient by its formula."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Running = tuple[jax.Array, jax.Array]  # mean and variance, each [channels]
+
+_MOMENTUM = 0.9  # of the running statistics
+_EPSILON = 1e-5
+
+
+class BatchNorm(nn.Module):
+    """Normalises the last axis by the statistics over all others (Ioffe and Szegedy, 2015).
+
+    Attributes:
+      train: use the batch's statistics and update the running ones.
+      affine: with a trained scale and bias for each channel.
+      two_pass: see `batch_norm`.
+      dtype: of the result; statistics and arithmetic are float32.
+      axis_name: take batch statistics over all devices of this axis.
+      scale_init: of the scale.
+    """
+
+    train: bool
+    affine: bool = True
+    two_pass: bool = False
+    dtype: Any = jnp.float32
+    axis_name: str | None = None
+    scale_init: Any = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., channels] to the same shape."""
+        channels = x.shape[-1]
+        scale, bias = None, None
+        mean, var = _running(self, channels)
+        if self.affine:
+            scale = self.param("scale", self.scale_init, (channels,))
+            bias = self.param("bias", nn.initializers.zeros, (channels,))
+        how: Any = {"train": self.train, "two_pass": self.two_pass, "axis_name": self.axis_name}
+        y, (mean.value, var.value) = batch_norm(x, (mean.value, var.value), scale, bias, **how)
+        return y.astype(self.dtype)
+
+
+class Statistics(nn.Module):
+    """The running statistics of a `BatchNorm` without scale and bias, for `batch_norm`."""
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[nn.Variable, nn.Variable]:
+        """Mean and variance, each [channels]."""
+        return _running(self, channels)
+
+
+def _running(module: nn.Module, channels: int) -> tuple[nn.Variable, nn.Variable]:
+    mean = module.variable("batch_stats", "mean", jnp.zeros, (channels,))
+    return mean, module.variable("batch_stats", "var", jnp.ones, (channels,))
+
+
+def batch_norm(
+    x: jax.Array,
+    running: Running,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    *,
+    train: bool,
+    two_pass: bool = False,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, Running]:
+    """Batch normalisation as a function.
+
+    Args:
+      x: [..., channels].
+      running: statistics before.
+      scale: [channels]; None for 1.
+      bias: [channels]; None for 0.
+      train: use the batch's statistics and update the running ones.
+      two_pass: take the variance of the differences to the mean, in a second pass over x;
+        E[x^2] - E[x]^2 cancels where the mean is large.
+      axis_name: take batch statistics over all devices of this axis.
+
+    Returns:
+      The normalised x in float32, and the running statistics after.
+    """
+    scale = jnp.ones(x.shape[-1]) if scale is None else scale
+    bias = jnp.zeros(x.shape[-1]) if bias is None else bias
+    if not train:
+        return _scaled(x, *running, scale, bias), running
+    y, *found = _normalised(x, scale, bias, two_pass, axis_name)
+    mean, var = (_MOMENTUM * a + (1 - _MOMENTUM) * b for a, b in zip(running, found, strict=True))
+    return y, (mean, var)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalised(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, two_pass: bool, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The normalised x, and the statistics it was normalised by."""
+    axes = tuple(range(x.ndim - 1))
+    x = x.astype(jnp.float32)
+    if two_pass:
+        mean = _mean_over(jnp.mean(x, axes), axis_name)
+        var = _mean_over(jnp.mean(jnp.square(x - mean), axes), axis_name)
+    else:
+        both = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
+        mean, mean_of_squares = _mean_over(both, axis_name)
+        var = jnp.maximum(mean_of_squares - jnp.square(mean), 0)
+    return _scaled(x, mean, var, scale, bias), mean, var
+
+
+def _normalised_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, *how: Any) -> tuple:
+    y, mean, var = _normalised(x, scale, bias, *how)
+    return (y, mean, var), (x, mean, var, scale)
+
+
+def _normalised_backward(two_pass: bool, axis_name: str | None, saved: tuple, pulls: tuple):
+    # Differentiated step by step, the sums over the batch would be taken one after the other:
+    # by the formula both are made in one pass over x and the gradient.
+    x, mean, var, scale = saved
+    pull = pulls[0]  # nothing is learned through the running statistics
+    inverse = jax.lax.rsqrt(var + _EPSILON)
+    unit = (x - mean) * inverse
+    axes = tuple(range(x.ndim - 1))
+    d_bias, d_scale = jnp.sum(pull, axes), jnp.sum(pull * unit, axes)
+    rows = x.size // x.shape[-1]
+    mean_bias, mean_scale = _mean_over(jnp.stack([d_bias, d_scale]) / rows, axis_name)
+    d_x = scale * inverse * (pull - mean_bias - unit * mean_scale)
+    return d_x.astype(x.dtype), d_scale, d_bias
+
+
+_normalised.defvjp(_normalised_forward, _normalised_backward)
+
+
+def _scaled(
+    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array
+) -> jax.Array:
+    return (x - mean) * (jax.lax.rsqrt(var + _EPSILON) * scale) + bias
+
+
+def _mean_over(x: jax.Array, axis_name: str | None) -> jax.Array:
+    return x if axis_name is None else jax.lax.pmean(x, axis_name)
