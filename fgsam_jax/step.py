@@ -135,7 +135,7 @@ def train_steps(
     *,
     dtype: Any = jnp.float32,
     **arguments: Any,
-) -> tuple[TrainState, dict[str, jax.Array], jax.Array]:
+) -> tuple[TrainState, dict[str, jax.Array]]:
     """Several updates in one program.
 
     Args:
@@ -149,8 +149,7 @@ def train_steps(
       **arguments: of `train_step`.
 
     Returns:
-      The state after, the metrics of each update, [length], of which those after `count` mean
-      nothing, and whether the state after is finite: what is not a number stays so.
+      The state after, and the metrics of each update, [length]; those after `count` mean nothing.
     """
     length = jax.tree.leaves(feed)[0].shape[0]
 
@@ -179,11 +178,12 @@ def train_steps(
 
         zeros = jnp.zeros((length, *shape.shape), shape.dtype)
         state, history = jax.lax.fori_loop(0, count, update, (state, zeros))
-    return state, dict(zip(names, history.T, strict=True)), is_finite(state)
+    return state, dict(zip(names, history.T, strict=True))
 
 
+@jax.jit
 def is_finite(state: TrainState) -> jax.Array:
-    """Whether all parameters and statistics are finite numbers."""
+    """Whether all parameters and statistics are finite: what is not a number stays so."""
     leaves = jax.tree.leaves((state.params, state.batch_stats))
     return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 

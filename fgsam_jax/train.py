@@ -21,7 +21,7 @@ from fgsam_jax.feeds import feeds_of
 from fgsam_jax.log import PhaseLog, say, write_atomically
 from fgsam_jax.rehearse import claim, judge, rehearse
 from fgsam_jax.sets import Feed, Sets
-from fgsam_jax.step import AXIS, TrainState, parallel_train_steps, replicate
+from fgsam_jax.step import AXIS, TrainState, is_finite, parallel_train_steps, replicate
 
 _RESULTS = "results.json"
 
@@ -109,23 +109,29 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
         )
     begun = time.monotonic() - seconds
 
-    def note(before: int, count: int, metrics: dict[str, jax.Array], finite: jax.Array) -> None:
-        history, good = jax.device_get((metrics, finite))
+    def note(before: int, count: int, metrics: dict[str, jax.Array]) -> None:
+        history = jax.device_get(metrics)
         for place in range(count):
             values = {name: float(value[place]) for name, value in history.items()}
             done = before + place + 1
-            if not math.isfinite(values["total"]) or (place + 1 == count and not good):
-                raise _no_number(phase, done, values["total"], checkpoints.step() or 0)
+            if not math.isfinite(values["total"]):
+                raise _no_number(
+                    phase, f"the loss is {values['total']} at step {done}", checkpoints
+                )
             if log:
                 log.step(done, values, float(learning_rate(done - 1)), phase.batch)
 
     try:
         columns, feeds = feeds_of(batches, first, last, config.compute)
 
-        def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict, jax.Array]:
+        def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict]:
             return update(state, columns, feed, count, key)
 
         for step, now in _epochs(advance, state, first, feeds, batches.per_epoch, note):
+            if not is_finite(now):
+                raise _no_number(
+                    phase, f"the weights after step {step} are no numbers", checkpoints
+                )
             epoch, scored = step // batches.per_epoch, None
             every = config.log.evaluate_every
             if every and (epoch % every == 0 or step == last):
@@ -142,24 +148,24 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
 
 
 def _epochs(
-    advance: Callable[[TrainState, Any, int], tuple[TrainState, dict, jax.Array]],
+    advance: Callable[[TrainState, Any, int], tuple[TrainState, dict]],
     state: TrainState,
     step: int,
     feeds: Iterator[Feed],
     per_epoch: int,
-    note: Callable[[int, int, dict, jax.Array], None],
+    note: Callable[[int, int, dict], None],
 ) -> Iterator[tuple[int, TrainState]]:
     """Runs the steps that the feeds hold, and gives the step and the state at every epoch's end.
 
-    `note` is told of each call's updates: the steps before it, how many it made, their metrics and
-    whether the state after them is finite. It reads them while the device works on the next call.
+    `note` is told of each call's updates: the steps before it, how many it made, their metrics. It
+    reads them while the device works on the next call.
     """
     running: tuple = ()
     for count, feed in feeds:
-        state, *found = advance(state, feed, count)
+        state, metrics = advance(state, feed, count)
         if running:
             note(*running)
-        running = step, count, *found
+        running = step, count, metrics
         step += count
         if step % per_epoch == 0:
             note(*running)
@@ -167,11 +173,11 @@ def _epochs(
             yield step, state
 
 
-def _no_number(phase: Phase, step: int, total: float, good: int) -> InputError:
+def _no_number(phase: Phase, what: str, checkpoints: Checkpoints) -> InputError:
     return InputError(
-        f"{phase.name}: the loss is {total} at step {step} and the parameters after it are no "
-        f"numbers; the newest good checkpoint is of step {good}. Lower the phase's learning rate "
-        f"of {phase.learning_rate:g}; starting again with it repeats this phase alone"
+        f"{phase.name}: {what}; the newest good checkpoint is of step {checkpoints.step() or 0}. "
+        f"Lower the phase's learning rate of {phase.learning_rate:g}; starting again with it "
+        "repeats this phase alone"
     )
 
 

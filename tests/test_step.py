@@ -81,7 +81,7 @@ def run(phase, before, optimizer, count, *, length=1, resident=False, **options)
         chosen = batches[begin : begin + length]
         parts = [spread(batch, count) for batch in chosen + chosen[-1:] * (length - len(chosen))]
         feed = jax.tree.map(lambda *x: np.stack(x, axis=1), *parts)
-        state, metrics, _ = update(state, columns, feed, len(chosen), key)
+        state, metrics = update(state, columns, feed, len(chosen), key)
         metrics = jax.device_get(metrics)
         history += [{name: x[index] for name, x in metrics.items()} for index in range(len(chosen))]
     return jax.device_get(state), history

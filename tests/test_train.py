@@ -255,6 +255,31 @@ def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
+def test_weights_that_are_no_numbers_are_never_saved(undisturbed, tmp_path, monkeypatch):
+    """The last step of an epoch spoils them; its loss was still a number."""
+    config, _ = undisturbed
+    original = train.parallel_train_steps
+
+    def poisoned(**arguments):
+        step = original(**arguments)
+        calls = []
+
+        def spoil_after_sixth(*values):
+            calls.append(0)
+            state, metrics = step(*values)
+            if len(calls) == 6:
+                state = state.replace(params=jax.tree.map(lambda x: x * np.nan, state.params))
+            return state, metrics
+
+        return spoil_after_sixth
+
+    monkeypatch.setattr(train, "parallel_train_steps", poisoned)
+    with pytest.raises(
+        InputError, match=r"weights after step 6 are no numbers.* of step 3\. Lower"
+    ):
+        go(config, tmp_path)
+
+
 def test_the_best_checkpoint_is_kept_and_found(rendered, tmp_path, monkeypatch):
     config = tiny.config(
         rendered, (LONG,), log=Log(every=1, keep=1, evaluate_every=1), restore="best"

@@ -107,12 +107,13 @@ Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 def relu(x: jax.Array) -> jax.Array:
     """max(x, 0), whose gradient reads its result and not x: cuDNN's convolutions then make it.
 
-    With `jax.nn.relu` both would be kept for the backward pass.
+    With `jax.nn.relu` both are kept for the backward pass.
     """
     return jnp.maximum(x, 0)
 
 
-relu.defjvps(lambda tangent, result, x: jnp.where(result > 0, tangent, 0))
+# Not "> 0": XLA would ask it of x.
+relu.defjvps(lambda tangent, result, x: jnp.where(result != 0, tangent, 0))
 
 
 def max_pool(

@@ -19,6 +19,7 @@ class BatchNorm(nn.Module):
     Attributes:
       train: use the batch's statistics and update the running ones.
       affine: with a trained scale and bias for each channel.
+      activate: followed by a ReLU, whose gradient then needs no pass of its own.
       two_pass: see `batch_norm`.
       dtype: of the result; statistics and arithmetic are float32.
       axis_name: take batch statistics over all devices of this axis.
@@ -27,6 +28,7 @@ class BatchNorm(nn.Module):
 
     train: bool
     affine: bool = True
+    activate: bool = False
     two_pass: bool = False
     dtype: Any = jnp.float32
     axis_name: str | None = None
@@ -41,8 +43,16 @@ class BatchNorm(nn.Module):
         if self.affine:
             scale = self.param("scale", self.scale_init, (channels,))
             bias = self.param("bias", nn.initializers.zeros, (channels,))
-        how: Any = {"train": self.train, "two_pass": self.two_pass, "axis_name": self.axis_name}
-        y, (mean.value, var.value) = batch_norm(x, (mean.value, var.value), scale, bias, **how)
+        y, (mean.value, var.value) = batch_norm(
+            x,
+            (mean.value, var.value),
+            scale,
+            bias,
+            train=self.train,
+            activate=self.activate,
+            two_pass=self.two_pass,
+            axis_name=self.axis_name,
+        )
         return y.astype(self.dtype)
 
 
@@ -67,6 +77,7 @@ def batch_norm(
     bias: jax.Array | None = None,
     *,
     train: bool,
+    activate: bool = False,
     two_pass: bool = False,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Running]:
@@ -78,6 +89,7 @@ def batch_norm(
       scale: [channels]; None for 1.
       bias: [channels]; None for 0.
       train: use the batch's statistics and update the running ones.
+      activate: give max(y, 0) instead of y.
       two_pass: take the variance of the differences to the mean, in a second pass over x;
         E[x^2] - E[x]^2 cancels where the mean is large.
       axis_name: take batch statistics over all devices of this axis.
@@ -88,15 +100,20 @@ def batch_norm(
     scale = jnp.ones(x.shape[-1]) if scale is None else scale
     bias = jnp.zeros(x.shape[-1]) if bias is None else bias
     if not train:
-        return _scaled(x, *running, scale, bias), running
-    y, *found = _normalised(x, scale, bias, two_pass, axis_name)
+        return _scaled(x, *running, scale, bias, activate), running
+    y, *found = _normalised(x, scale, bias, activate, two_pass, axis_name)
     mean, var = (_MOMENTUM * a + (1 - _MOMENTUM) * b for a, b in zip(running, found, strict=True))
     return y, (mean, var)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _normalised(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, two_pass: bool, axis_name: str | None
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    activate: bool,
+    two_pass: bool,
+    axis_name: str | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The normalised x, and the statistics it was normalised by."""
     axes = tuple(range(x.ndim - 1))
@@ -108,19 +125,23 @@ def _normalised(
         both = jnp.stack([jnp.mean(x, axes), jnp.mean(jnp.square(x), axes)])
         mean, mean_of_squares = _mean_over(both, axis_name)
         var = jnp.maximum(mean_of_squares - jnp.square(mean), 0)
-    return _scaled(x, mean, var, scale, bias), mean, var
+    return _scaled(x, mean, var, scale, bias, activate), mean, var
 
 
 def _normalised_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, *how: Any) -> tuple:
     y, mean, var = _normalised(x, scale, bias, *how)
-    return (y, mean, var), (x, mean, var, scale)
+    return (y, mean, var), (x, mean, var, scale, bias)
 
 
-def _normalised_backward(two_pass: bool, axis_name: str | None, saved: tuple, pulls: tuple):
+def _normalised_backward(
+    activate: bool, two_pass: bool, axis_name: str | None, saved: tuple, pulls: tuple
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     # Differentiated step by step, the sums over the batch would be taken one after the other:
     # by the formula both are made in one pass over x and the gradient.
-    x, mean, var, scale = saved
+    x, mean, var, scale, bias = saved
     pull = pulls[0]  # nothing is learned through the running statistics
+    if activate:  # computed again from x, so that the result need not be read
+        pull = jnp.where(_scaled(x, mean, var, scale, bias, False) > 0, pull, 0)
     inverse = jax.lax.rsqrt(var + _EPSILON)
     unit = (x - mean) * inverse
     axes = tuple(range(x.ndim - 1))
@@ -135,9 +156,15 @@ _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
 def _scaled(
-    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    activate: bool,
 ) -> jax.Array:
-    return (x - mean) * (jax.lax.rsqrt(var + _EPSILON) * scale) + bias
+    y = (x - mean) * (jax.lax.rsqrt(var + _EPSILON) * scale) + bias
+    return jnp.maximum(y, 0) if activate else y
 
 
 def _mean_over(x: jax.Array, axis_name: str | None) -> jax.Array:

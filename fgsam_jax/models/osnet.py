@@ -89,8 +89,7 @@ class _ConvNorm(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(x)
-        x = self.norm(name="bn")(x)
-        return x if self.linear else relu(x)
+        return self.norm(activate=not self.linear, name="bn")(x)
 
 
 class _LightConv(nn.Module):
@@ -111,7 +110,7 @@ class _LightConv(nn.Module):
             name="conv1",
         )(x)
         kernel = self.param("conv2", fan_out, (3, 3, 1, self.features), jnp.float32)
-        return relu(self.norm(name="bn")(depthwise(x, kernel.astype(x.dtype))))
+        return self.norm(activate=True, name="bn")(depthwise(x, kernel.astype(x.dtype)))
 
 
 def depthwise(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -98,8 +98,7 @@ class ResNet(nn.Module):
             x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
         else:
             x = _conv(self.width, 3, 2, self.dtype, "conv1")(x)
-        x = norm(name="bn1")(x)
-        x = relu(x) if form.stem_relu else x
+        x = norm(activate=form.stem_relu, name="bn1")(x)
         if self.stem == "imagenet":
             x = _pool(x, form.ceil)
         for stage, count in enumerate(blocks):
@@ -160,7 +159,7 @@ class _Basic(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         y = _conv(self.features, 3, self.stride, self.dtype, "conv1")(x)
-        y = relu(self.norm(name="bn1")(y))
+        y = self.norm(activate=True, name="bn1")(y)
         y = _conv(self.features, 3, 1, self.dtype, "conv2")(y)
         y = self.norm(name="bn2", scale_init=nn.initializers.zeros)(y)
         return relu(y + _shortcut(self, x, self.features))
@@ -181,9 +180,9 @@ class _Bottleneck(nn.Module):
         first, second = (self.stride, 1) if self.caffe else (1, self.stride)
         y = _conv(self.features, 1, first, self.dtype, "conv1")(x)
         norm = partial(_HalfInstanceNorm, self.norm, self.dtype) if self.ibn else self.norm
-        y = relu(norm(name="bn1")(y))
+        y = norm(activate=True, name="bn1")(y)
         y = _conv(self.features, 3, second, self.dtype, "conv2")(y)
-        y = relu(self.norm(name="bn2")(y))
+        y = self.norm(activate=True, name="bn2")(y)
         y = _conv(self.features * 4, 1, 1, self.dtype, "conv3")(y)
         y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(y)
         return relu(y + _shortcut(self, x, self.features * 4))
@@ -194,6 +193,7 @@ class _HalfInstanceNorm(nn.Module):
 
     norm: Any
     dtype: Any
+    activate: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -201,9 +201,9 @@ class _HalfInstanceNorm(nn.Module):
         by_image = nn.GroupNorm(
             num_groups=None, group_size=1, epsilon=1e-5, dtype=self.dtype, name="IN"
         )
-        return jnp.concatenate(
-            [by_image(x[..., :half]), self.norm(name="BN")(x[..., half:])], axis=-1
-        )
+        halves = [by_image(x[..., :half]), self.norm(name="BN")(x[..., half:])]
+        y = jnp.concatenate(halves, axis=-1)
+        return relu(y) if self.activate else y
 
 
 def _shortcut(block: Any, x: jax.Array, channels: int) -> jax.Array:
