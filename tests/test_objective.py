@@ -123,7 +123,7 @@ def standing(state=2.0):
 
 def predicted(heat, affinity):
     parsed = jnp.concatenate([affinity, heat], axis=-1)
-    return Outputs({}, None, {}, Pose((affinity,) * 3, (heat,) * 3, parsed, parsed))
+    return Outputs({}, None, {}, Pose((affinity,) * 3, (heat,) * 3, parsed))
 
 
 def targets(batch):

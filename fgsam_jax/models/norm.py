@@ -43,7 +43,7 @@ class BatchNorm(nn.Module):
         if self.affine:
             scale = self.param("scale", self.scale_init, (channels,))
             bias = self.param("bias", nn.initializers.zeros, (channels,))
-        y, (mean.value, var.value) = batch_norm(
+        y, running = batch_norm(
             x,
             (mean.value, var.value),
             scale,
@@ -53,6 +53,8 @@ class BatchNorm(nn.Module):
             two_pass=self.two_pass,
             axis_name=self.axis_name,
         )
+        if self.train:
+            mean.value, var.value = running
         return y.astype(self.dtype)
 
 
