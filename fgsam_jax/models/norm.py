@@ -124,8 +124,8 @@ def _normalised(
         mean = _mean_over(jnp.mean(x, axes), axis_name)
         var = _mean_over(jnp.mean(jnp.square(x - mean), axes), axis_name)
     else:
-        sums = _sums(x, jnp.square(x)) / (x.size // x.shape[-1])
-        mean, mean_of_squares = _mean_over(sums, axis_name)
+        means = _sums(x, jnp.square(x), 1 / _rows(x))
+        mean, mean_of_squares = _mean_over(means, axis_name)
         var = jnp.maximum(mean_of_squares - jnp.square(mean), 0)
     return _scaled(x, mean, var, scale, bias, activate), mean, var
 
@@ -147,7 +147,7 @@ def _normalised_backward(
     inverse = jax.lax.rsqrt(var + _EPSILON)
     unit = (x - mean) * inverse
     d_bias, d_scale = sums = _sums(pull, pull * unit)
-    mean_bias, mean_scale = _mean_over(sums / (x.size // x.shape[-1]), axis_name)
+    mean_bias, mean_scale = _mean_over(sums / _rows(x), axis_name)
     d_x = scale * inverse * (pull - mean_bias - unit * mean_scale)
     return d_x.astype(x.dtype), d_scale, d_bias
 
@@ -167,14 +167,18 @@ def _scaled(
     return jnp.maximum(y, 0) if activate else y
 
 
-def _sums(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Sums over all axes but the last of x and of y, [2, channels].
+def _rows(x: jax.Array) -> int:
+    return x.size // x.shape[-1]
+
+
+def _sums(x: jax.Array, y: jax.Array, factor: float = 1.0) -> jax.Array:
+    """Sums over all axes but the last of x and of y, times a factor, [2, channels].
 
     First those of each image, then of both together: a GPU makes them in two kernels, in one pass.
     """
     axes = tuple(range(1, x.ndim - 1))
     of_image = jnp.concatenate([jnp.sum(x, axes), jnp.sum(y, axes)], axis=-1)
-    return jnp.sum(of_image, axis=0).reshape(2, -1)
+    return jnp.sum(of_image * factor, axis=0).reshape(2, -1)
 
 
 def _mean_over(x: jax.Array, axis_name: str | None) -> jax.Array:
