@@ -26,6 +26,9 @@ Embedded = dict[str, Any]
 # Batches that are read before they are asked for; one alone would leave threads idle at its end.
 _AHEAD = 2
 
+# Sizes of batch below the configured one: a call works on at most four rows for each image.
+_SMALLER = (1, 8, 32, 128, 512, 2048)
+
 
 class Embedder:
     """A trained model that turns images into descriptors.
@@ -45,13 +48,17 @@ class Embedder:
     ):
         """See `load`; variables as `model.apply` takes them."""
         self.about, self.step = about, step
-        self._variables = replicate(variables)
-        self._embed = BatchedEmbedding(_model(about, dtype), about.config.evaluation_batch)
+        largest = about.config.evaluation_batch
+        sizes = [size for size in _SMALLER if size < largest]
+        self._embed = BatchedEmbedding(_model(about, dtype), variables, *sizes, largest)
 
     def embed(self, images: np.ndarray | str | Path | Iterable[str | Path]) -> np.ndarray:
         """Descriptors to compare by Euclidean distance.
 
-        Images are decoded and resized batch by batch, on all cores, while the devices work.
+        Images are decoded and resized batch by batch, on all cores, while the devices work. Batches
+        hold 1, 8, 32, ... or `config.evaluation_batch` images, see `BatchedEmbedding`: the first
+        call of a size waits for its compilation, and descriptors of different sizes differ by no
+        more than rounding.
 
         Args:
           images: uint8 RGB [n, height, width, 3] of any size, or one image file or several.
@@ -67,7 +74,7 @@ class Embedder:
         size = (self.about.config.data.width, self.about.config.data.height)
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            return self._embed(self._variables, _sized(images, size, pool))["descriptor"]
+            return self._embed(_sized(images, size, pool))["descriptor"]
         finally:
             # An error must not wait for the images still queued.
             pool.shutdown(cancel_futures=True)
@@ -98,22 +105,35 @@ def load(
 class BatchedEmbedding:
     """`embed_step` over all rows of an array, in batches over all devices.
 
+    A call takes one size of batch, and each size has one program, compiled when first needed. The
+    size is the smallest that holds all images of the call; more than the largest holds go in
+    batches of the largest, and the last of these is filled up, as compiling another program takes
+    longer than the filling. Who gives one size alone, as an evaluation does, compiles once.
+
     With several processes each embeds a share over its own devices, and all get the whole; all
     must call it alike.
     """
 
-    def __init__(self, model: nn.Module, batch: int):
-        self._devices = jax.local_device_count()
-        self._batch = -(-batch // self._devices) * self._devices
-        self._step = parallel_embed_step(model)
+    def __init__(self, model: nn.Module, variables: dict[str, Any], *sizes: int):
+        """Put the variables on all devices of this process.
 
-    def __call__(
-        self, variables: dict[str, Any], images: Any, title: str | None = None
-    ) -> Embedded:
+        Args:
+          model: gives `Outputs`.
+          variables: of the model.
+          sizes: of the batches in images, rounded up to fill all devices.
+        """
+        self._devices = jax.local_device_count()
+        self._sizes = sorted({-(-size // self._devices) * self._devices for size in sizes})
+        self._step = parallel_embed_step(model)
+        if jax.process_count() > 1:
+            # A state that spans processes cannot be put on the devices of one, its value can.
+            variables = jax.device_get(variables)
+        self._variables = replicate(variables)
+
+    def __call__(self, images: Any, title: str | None = None) -> Embedded:
         """The result of `embed_step` for all images, as NumPy arrays [n, ...].
 
         Args:
-          variables: of the model.
           images: uint8 [n, height, width, 3], or what has a length and gives such rows for a
             slice, which threads may ask for.
           title: of a progress bar; without it none is shown.
@@ -124,19 +144,17 @@ class BatchedEmbedding:
         if not len(images):
             raise InputError("there are no images to embed")
         if jax.process_count() > 1:
-            return self._shared(variables, images, title)
-        return self._rows(variables, images, 0, len(images), title)
+            return self._shared(images, title)
+        return self._rows(images, 0, len(images), title)
 
-    def _shared(self, variables: dict[str, Any], images: Any, title: str | None) -> Embedded:
+    def _shared(self, images: Any, title: str | None) -> Embedded:
         """The result for all rows, of which this process works out one share."""
-        # A state that spans processes cannot be put on the devices of one, its value can.
-        variables = jax.device_get(variables)
         processes, count = jax.process_count(), len(images)
         # Shares are equally long, as gathering wants them: the last may begin in the one before.
         share = -(-count // processes)
         firsts = [min(process * share, count - share) for process in range(processes)]
         first = firsts[jax.process_index()]
-        found = agreed(lambda: self._rows(variables, images, first, first + share, title))
+        found = agreed(lambda: self._rows(images, first, first + share, title))
 
         def whole(shares: np.ndarray) -> np.ndarray:
             rows = np.empty((count, *shares.shape[2:]), shares.dtype)
@@ -146,20 +164,18 @@ class BatchedEmbedding:
 
         return jax.tree.map(whole, multihost_utils.process_allgather(found))
 
-    def _rows(
-        self, variables: dict[str, Any], images: Any, first: int, last: int, title: str | None
-    ) -> Embedded:
+    def _rows(self, images: Any, first: int, last: int, title: str | None) -> Embedded:
         """The result for the rows first, ..., last - 1."""
+        size = next((size for size in self._sizes if size >= last - first), self._sizes[-1])
 
         def read(start: int) -> np.ndarray:
-            rows = np.asarray(images[start : min(start + self._batch, last)])
-            # The last batch is filled up, so that one compiled program serves all. The copy also
+            rows = np.asarray(images[start : min(start + size, last)])
+            # A batch is filled up, so that one program serves all of its size. The copy also
             # reads a memory-mapped array here and not where the device waits for it.
-            filled = np.resize(rows, (self._batch, *rows.shape[1:]))
+            filled = np.resize(rows, (size, *rows.shape[1:]))
             return filled.reshape(self._devices, -1, *rows.shape[1:])
 
-        variables = replicate(variables)
-        starts = range(first, last, self._batch)
+        starts = range(first, last, size)
         bar = tqdm(
             _ahead(read, starts),
             title,
@@ -171,7 +187,7 @@ class BatchedEmbedding:
         running: list[Embedded] = []
         for batch in bar:
             # Fetching blocks: the devices have the next batch by then.
-            running.append(self._step(variables, batch))
+            running.append(self._step(self._variables, batch))
             if len(running) > 1:
                 pieces.append(jax.device_get(running.pop(0)))
         pieces += jax.device_get(running)

@@ -145,9 +145,8 @@ def evaluate_phase(about: build.About, variables: dict[str, Any], sets: Sets) ->
             "affinity error of an empty picture"
         )
         return {"title": title, "headline": headline, "pose": errors}
-    embedding = BatchedEmbedding(about.model(), about.config.evaluation_batch)
     result = evaluate(
-        lambda images, name: embedding(variables, images, name),
+        BatchedEmbedding(about.model(), variables, about.config.evaluation_batch),
         sets.table("query"),
         sets.table("gallery"),
         about.attributes,

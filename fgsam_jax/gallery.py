@@ -30,8 +30,8 @@ def draw(workdir: Path, sets: Sets) -> list[Path]:
     query, gallery = sets.table("query"), sets.table("gallery")
     gallery = gallery.select(gallery.identities != -1)
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
-    embedding = BatchedEmbedding(about.model(), about.config.evaluation_batch)
-    found = [embedding(variables, table.images)["descriptor"] for table in (shown, gallery)]
+    embedding = BatchedEmbedding(about.model(), variables, about.config.evaluation_batch)
+    found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
     if not processes.first():
         return []
     written = [folder / "ranked_lists.png"]

@@ -89,6 +89,22 @@ def test_poolings_in_torch_agree_with_each_other(torch):
     np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
 
 
+def test_the_rival_of_embedding_finds_the_same_without_transforms_and_in_onnxruntime(torch):
+    from benchmarks import torch_embedding
+    from benchmarks.torch_model import Net
+
+    config = common.configuration("market_small")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 32, 3), np.uint8)
+    net = torch_embedding.describer(config, config.phases[-1])
+    runs = torch_embedding.rivals(net, images)
+    found = runs["PyTorch"]()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    if "onnxruntime" in runs:
+        np.testing.assert_allclose(runs["onnxruntime"](), found, atol=1e-5)
+    x, y = torch.randn(2, net.norms[0].num_features, 6), torch.randn(2, 57, 6)
+    np.testing.assert_allclose(net.pool(x, y), Net.pool(net, x, y), atol=1e-5)
+
+
 def test_focal_triplet_in_torch_is_ours(torch):
     from benchmarks.torch_model import focal_triplet
 

@@ -5,10 +5,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -22,6 +25,7 @@ from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.data.attributes import MARKET1501
 from fgsam_jax.embed import BatchedEmbedding, Embedder, load
 from fgsam_jax.errors import InputError
+from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.step import parallel_embed_step, replicate
 
 BATCH = 16
@@ -120,7 +124,7 @@ def test_a_broken_file_among_many_is_named_and_ends_all_threads(baseline, files)
 def test_the_result_is_that_of_one_batch_after_the_other(count):
     model = tiny.model("fgsam")
     variables, images = numpy_variables(model), random_images(count)
-    found = BatchedEmbedding(model, BATCH)(variables, images)
+    found = BatchedEmbedding(model, variables, BATCH)(images)
     step, devices = parallel_embed_step(model), jax.local_device_count()
     for start in range(0, count, BATCH):
         rows = np.resize(images[start : start + BATCH], (BATCH, HEIGHT, WIDTH, 3))
@@ -129,6 +133,73 @@ def test_the_result_is_that_of_one_batch_after_the_other(count):
         given = jax.tree.map(operator.itemgetter(slice(start, start + BATCH)), found)
         wanted = jax.tree.map(operator.itemgetter(slice(count - start)), wanted)
         jax.tree.map(np.testing.assert_array_equal, given, wanted)
+
+
+def with_batch(checkpoint, images):
+    config = dataclasses.replace(checkpoint.config, evaluation_batch=images)
+    return dataclasses.replace(checkpoint, config=config)
+
+
+def test_descriptors_do_not_depend_on_how_many_images_a_call_has():
+    checkpoint = with_batch(about("full"), 128)
+    model, images = Embedder(checkpoint, numpy_variables(checkpoint.model())), random_images(129)
+    whole = model.embed(images)
+    assert np.abs(whole[0] - whole[1]).max() > 1e-4
+    for count in (1, 2, 9, 33, 128):
+        np.testing.assert_allclose(model.embed(images[:count]), whole[:count], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("devices", "batches"),
+    [
+        (1, {1: [1], 2: [8], 8: [8], 9: [32], 33: [128], 128: [128], 129: [128] * 2}),
+        (3, {1: [3], 4: [9], 10: [33], 34: [129], 129: [129], 130: [129] * 2}),
+        (4, {1: [4], 5: [8], 9: [32], 33: [128], 128: [128], 300: [128] * 3}),
+    ],
+)
+def test_a_call_takes_the_smallest_batches_that_hold_its_images(monkeypatch, devices, batches):
+    taken = []
+
+    def step(variables, images):
+        taken.append(images.shape[0] * images.shape[1])
+        return {"descriptor": images[:, :, 0, 0].astype(np.float32)}
+
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    monkeypatch.setattr(embed, "parallel_embed_step", lambda model: step)
+    model = Embedder(with_batch(about("base"), 128), {})
+    for count, wanted in batches.items():
+        images = random_images(count)
+        np.testing.assert_array_equal(model.embed(images), images[:, 0, 0])
+        assert taken == wanted
+        taken.clear()
+
+
+class Traced(nn.Module):
+    """The mean colour; tracing it, once for each program, notes the images on each device."""
+
+    note: Callable
+
+    def __call__(self, images):
+        self.note(len(images))
+        return Outputs({"plenary": jnp.mean(images * 1.0, (1, 2))}, None, {}, None)
+
+
+def test_each_size_of_batch_is_compiled_when_first_needed_and_once():
+    traced = []
+    embedding = BatchedEmbedding(Traced(traced.append), {}, 1, 8, 32)
+    assert traced == []
+    for count, programs in {3: [1], 9: [1, 8], 2: [1, 8], 70: [1, 8], 5: [1, 8, 2]}.items():
+        for _ in range(2):
+            embedding(random_images(count))
+            assert traced == programs
+
+
+def test_one_size_of_batch_is_one_program_for_any_number_of_images():
+    traced = []
+    embedding = BatchedEmbedding(Traced(traced.append), {}, 32)
+    for count in (1, 9, 32, 70):
+        embedding(random_images(count))
+    assert traced == [8]
 
 
 class Recorder:
@@ -173,9 +244,9 @@ class Result:
 @pytest.fixture(scope="module")
 def recorded():
     recorder = Recorder(batches=10)
-    embedding = BatchedEmbedding(tiny.model("baseline"), BATCH)
+    embedding = BatchedEmbedding(tiny.model("baseline"), {}, BATCH)
     embedding._step = recorder.step
-    found = embedding({}, recorder)["descriptor"]
+    found = embedding(recorder)["descriptor"]
     np.testing.assert_array_equal(found[:, 0], np.repeat(np.arange(10), BATCH))
     return recorder.events
 
@@ -246,7 +317,7 @@ everywhere = multihost_utils.host_local_array_to_global_array(
     variables, mesh, jax.sharding.PartitionSpec()
 )
 for count, state in {1: variables, 11: everywhere, 21: variables}.items():
-    found = BatchedEmbedding(model, 4)(state, images[:count])
+    found = BatchedEmbedding(model, state, 4)(images[:count])
     np.savez(f"{folder}/{process}-{count}", **{k: found[k] for k in ("descriptor", "plenary")})
 try:
     Embedder(about("base"), variables).embed([f"{folder}/there.png", f"{folder}/absent.png"])
@@ -289,7 +360,7 @@ def shared(tmp_path_factory):
 def test_two_processes_find_together_what_one_finds(shared, count):
     folder, _ = shared
     model = tiny.model("baseline")
-    alone = BatchedEmbedding(model, 4)(numpy_variables(model), random_images(21)[:count])
+    alone = BatchedEmbedding(model, numpy_variables(model), 4)(random_images(21)[:count])
     for process in range(2):
         found = np.load(folder / f"{process}-{count}.npz")
         for name in ("descriptor", "plenary"):

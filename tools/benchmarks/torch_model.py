@@ -135,7 +135,8 @@ class Net(nn.Module):
         """Embeddings, identity logits and attribute logits."""
         x = self.backbone(imagenet_input(images, torch.float32))
         if self.kind == "baseline":
-            return {}, self.identity(x.mean((2, 3))), {}
+            pooled = x.mean((2, 3))
+            return {"plenary": pooled}, self.identity(pooled), {}
         y = self.pose(images)[1]
         y = functional.avg_pool2d(y, y.shape[2] // x.shape[2])
         fused = self.fuse(self.norms[0](x).flatten(2).float(), self.norms[1](y).flatten(2).float())
@@ -146,16 +147,20 @@ class Net(nn.Module):
         return embeddings, self.identity(embeddings["plenary"]), logits
 
     def fuse(self, x: Any, y: Any) -> Any:
-        """Compact bilinear pooling in the cheap order, signed square root, root mean square 1."""
+        """Compact bilinear pooling, signed square root, root mean square 1."""
+        fused = self.pool(x, y)
+        fused = torch.sign(fused) * (torch.sqrt(fused.abs() + 1e-3) - 1e-3**0.5)
+        return functional.normalize(fused, dim=2) * self.size**0.5
+
+    def pool(self, x: Any, y: Any) -> Any:
+        """Compact bilinear pooling in the cheap order."""
         rows = torch.bmm(y, x.mT) / x.shape[2] * self.signs_x.float()
         rows = rows.new_zeros(*rows.shape[:2], self.size).index_add(2, self.bins_x, rows)
         turns = torch.zeros(57, self.size)
         turns[torch.arange(57), self.bins_y] = self.signs_y.float()
         products = torch.fft.rfft(rows) * torch.fft.rfft(turns)
         products = torch.einsum("pj,bjf->bpf", self.parts.to(products.dtype), products)
-        fused = torch.fft.irfft(products, n=self.size)
-        fused = torch.sign(fused) * (torch.sqrt(fused.abs() + 1e-3) - 1e-3**0.5)
-        return functional.normalize(fused, dim=2) * self.size**0.5
+        return torch.fft.irfft(products, n=self.size)
 
 
 def focal_triplet(x: Any, labels: Any) -> Any:
