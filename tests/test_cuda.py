@@ -9,8 +9,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 
-from benchmarks import cuda, hlo, kernels  # noqa: E402
-from benchmarks.cards import CARDS  # noqa: E402
+from benchmarks import cuda, hlo, kernels
+from benchmarks.cards import CARDS
 
 PEAKS = {"bf16": 4e12, "tf32": 2e12, "f32": 1e12}
 
@@ -173,7 +173,8 @@ def test_large_transposes_and_scatters_are_found():
 
 def test_why_a_process_ended_is_one_line():
     errors = (
-        "I0000 a word\nF1127 19:33:23.221740   25440 tiling.cc:627] Check failed: a == b (72 vs. 12)\n"
+        "I0000 a word\n"
+        "F1127 19:33:23.221740   25440 tiling.cc:627] Check failed: a == b (72 vs. 12)\n"
         "*** Check failure stack trace: ***\n"
     )
     said = "SIGABRT, tiling.cc:627] Check failed: a == b (72 vs. 12)"

@@ -11,9 +11,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ PROGRAMS = (
 )
 DTYPES = ("bfloat16", "float32")
 _FLAGS = "--xla_gpu_autotune_level=0"  # nothing can be timed
-_CHILDREN = 2  # each takes up to 3 GB and more than one core
+_LANES = 2  # processes at a time: each takes up to 3 GB and more than one core
 
 
 def cuda(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -41,29 +42,49 @@ def cuda(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     least. "transposes" reorder more than a MiB, "waits" let the host wait for a number.
 
     Not known without a GPU are the algorithms of cuDNN and cuBLAS, what these take for themselves,
-    and any time. XLA_FLAGS of the environment are passed on. With --quick the demo's four steps
-    for two cards alone.
+    and any time. XLA_FLAGS of the environment are passed on. The plugin for CUDA 13 takes the cards
+    from Turing on, the one for CUDA 12 those before. With --quick the demo's four steps for two
+    cards alone.
     """
-    if not any(card.installed() for card in CARDS.values()):
-        raise SystemExit('the section cuda needs a plugin of JAX: pip install -e ".[cuda]"')
     cards = [name for name, card in CARDS.items() if card.installed()]
-    names = DEMO if options.quick else PROGRAMS
-    chosen = [name for name in cards if name in ("h100", "rtx3070") or not options.quick]
-    tasks = [(card, name, dtype) for card in chosen for name in names for dtype in DTYPES]
-    with ThreadPoolExecutor(_CHILDREN) as pool:
-        for task, row in zip(tasks, pool.map(lambda task: attempt(*task), tasks), strict=True):
-            yield {"section": "cuda", "what": " ".join(task)} | row
+    if not cards:
+        raise SystemExit('the section cuda needs a plugin of JAX: pip install -e ".[cuda]"')
+    names, cards = (DEMO, cards[:2]) if options.quick else (PROGRAMS, cards)
+    # A card's programs follow each other, for they find their common kernels in one file.
+    lanes = [ThreadPoolExecutor(1) for _ in range(_LANES)]
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = [
+            lanes[number % _LANES].submit(attempt, card, name, dtype, Path(scratch, card))
+            for number, card in enumerate(cards)
+            for name in names
+            for dtype in DTYPES
+        ]
+        try:
+            for row in as_completed(rows):
+                yield row.result()
+        finally:
+            for lane in lanes:
+                lane.shutdown(cancel_futures=True)
 
 
-def attempt(card: str, name: str, dtype: str) -> dict[str, Any]:
-    """A program in a process of its own, which a failed check of XLA ends."""
+def attempt(card: str, name: str, dtype: str, kernels: Path) -> dict[str, Any]:
+    """A row for a program, in a process of its own, which a failed check of XLA ends.
+
+    Args:
+      card: its name.
+      name: of the program.
+      dtype: that it computes in.
+      kernels: where XLA finds and keeps kernels, for one process at a time.
+    """
+    row = {"section": "cuda", "what": f"{card} {name} {dtype}"}
     command = [sys.executable, "-m", "benchmarks.cuda"]
     command += ["--card", card, "--program", name, "--dtype", dtype]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    flags = f"--xla_gpu_kernel_cache_file={kernels} {os.environ.get('XLA_FLAGS', '')}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "XLA_FLAGS": flags}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
-        return {"outcome": reason(ended.returncode, ended.stderr)}
-    return {"outcome": "compiled"} | json.loads(ended.stdout.splitlines()[-1])
+        return row | {"outcome": reason(ended.returncode, ended.stderr)}
+    return row | {"outcome": "compiled"} | json.loads(ended.stdout.splitlines()[-1])
 
 
 def reason(code: int, errors: str) -> str:
