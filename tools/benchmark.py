@@ -28,6 +28,7 @@ SECTIONS = (
     "inputs",
     "startup",
 )
+ALONE = ("cuda",)  # takes an hour and measures no time: only where it is asked for
 _TIMES = ("section", "what", "median", "spread", "ratio", "rounds", "fastest")
 
 
@@ -35,7 +36,7 @@ def main() -> None:
     """Run the sections that were asked for, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="smaller, fewer rounds")
-    parser.add_argument("--section", choices=SECTIONS, help="one alone")
+    parser.add_argument("--section", choices=(*SECTIONS, *ALONE), help="one alone")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--rank_cy", type=Path, help="fast-reid's compiled module")
     options = parser.parse_args()
@@ -52,10 +53,11 @@ def main() -> None:
         for row in getattr(importlib.import_module(f"benchmarks.{name}"), name)(options):
             rows.append(row)
             print(_line(row), flush=True)
+            if options.json:  # whoever stops it keeps what there was
+                figures = _about() | {"rows": rows}
+                options.json.write_text(json.dumps(figures, indent=2, default=float))
         seconds, cpu = time.monotonic() - begun, sum(os.times()[:4]) - before
         print(f"  {seconds:.0f} s, of all cores {cpu:.0f} s")
-    if options.json:
-        options.json.write_text(json.dumps(_about() | {"rows": rows}, indent=2, default=float))
 
 
 def _line(row: dict) -> str:
