@@ -67,6 +67,7 @@ def _steps(config: Config, phase: Phase, devices: Sequence[Any], *, remat: bool)
         objective=terms,
         optimizer=optimizer,
         flip=phase.flip,
+        dtype=config.model.dtype,
         remat=remat,
     )
     state = first_state(config, phase, optimizer, abstract=True)
