@@ -12,7 +12,7 @@ import optax
 
 from benchmarks.common import PEOPLE, configuration, first_state, random_batch
 from fgsam_jax import objective
-from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts
+from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, usual_load
 from fgsam_jax.build import make_model, variable_shapes
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.data.attributes import MARKET1501
@@ -102,7 +102,7 @@ def _bilinear(method: str, dtype: str, devices: Sequence[Any]) -> Lowered:
     tables = [[jax.ShapeDtypeStruct((n,), kind) for kind in ("int32", "int8")] for n in channels]
 
     def total(x: jax.Array, y: jax.Array, tables: Any) -> jax.Array:
-        sketches = [CountSketch(bins, signs, size) for bins, signs in tables]
+        sketches = [CountSketch(*table, size, usual_load(len(table[0]), size)) for table in tables]
         pooled = compact_bilinear_parts(x, y, part_channels(), *sketches, method=method)
         return jnp.sum(pooled**2)
 
