@@ -102,7 +102,7 @@ def _bilinear(method: str, dtype: str, devices: Sequence[Any]) -> Lowered:
     tables = [[jax.ShapeDtypeStruct((n,), kind) for kind in ("int32", "int8")] for n in channels]
 
     def total(x: jax.Array, y: jax.Array, tables: Any) -> jax.Array:
-        sketches = [CountSketch(*table, size, usual_load(len(table[0]), size)) for table in tables]
+        sketches = [CountSketch(b, s, size, usual_load(len(b), size)) for b, s in tables]
         pooled = compact_bilinear_parts(x, y, part_channels(), *sketches, method=method)
         return jnp.sum(pooled**2)
 
