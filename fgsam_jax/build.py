@@ -94,13 +94,13 @@ def make_model(
     dtype: Any = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[sizes.dtype]
     backbone = functools.partial(make_backbone, sizes, dtype, axis_name)
     pose = functools.partial(
-        PoseResolveNet, sizes.pose_width, sizes.pose_kernel, sizes.parse, sizes.gate, dtype
+        PoseResolveNet, sizes.pose_width, sizes.pose_kernel, sizes.parse, dtype
     )
     if kind == "pose":
         return PoseEstimator(pose())
     if kind == "baseline":
         return Baseline(backbone(), identities)
-    fusion = Fusion(sizes.sketch, sizes.bilinear, sizes.fuse, sizes.normalise, dtype, axis_name)
+    fusion = Fusion(sizes.sketch, sizes.bilinear, dtype, axis_name)
     neck: dict[str, Any] = {
         "centre": sizes.centre,
         "axis_name": axis_name,

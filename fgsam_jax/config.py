@@ -69,11 +69,8 @@ class Model:
     pose_width: float = 1.0
     pose_kernel: int = 7
     parse: bool = True  # channel parse blocks; False is Table V's "without CPB"
-    gate: str = "double"  # [D] of the channel parse blocks: exactly 1 at the start
     sketch: int = 4096  # [D] noise of an inner product .037; 2048 gives .060
     bilinear: str = "gram"  # same numbers as "fft", a tenth of its time on a CPU
-    fuse: str = "map"  # [D] "pooled" is the paper's letter and has no spatial alignment
-    normalise: str = "ssqrt_l2"  # [D]
     part_size: int = 256  # [P]
     plenary_size: int = 512  # [P]
     # [D] batch-normalise the embeddings. On the demo's fused features, frozen, mAP with the focal
@@ -183,10 +180,7 @@ def check(config: Config) -> None:
             raise InputError(f"config.{where} must not be negative, got {seed}")
     _choose("config.restore", config.restore, ("newest", "best"))
     _choose("config.model.stem", model.stem, ("imagenet", "small"))
-    _choose("config.model.gate", model.gate, ("double", "sigmoid"))
     _choose("config.model.bilinear", model.bilinear, ("textbook", "fft", "gram", "roll"))
-    _choose("config.model.fuse", model.fuse, ("map", "pooled"))
-    _choose("config.model.normalise", model.normalise, ("ssqrt_l2", "l2", "none"))
     for where, value in {
         "config.evaluation_batch": config.evaluation_batch,
         "config.repeats": config.repeats,

@@ -89,17 +89,12 @@ class Fusion(nn.Module):
     Attributes:
       size: of the count sketch, d.
       method: of `fgsam_jax.bilinear.compact_bilinear`.
-      pool: "map" fuses cell by cell; "pooled" fuses after global pooling, the letter of the paper
-        ("after the pool5 layer"), which leaves no spatial alignment.
-      normalise: of the pooled vector: "ssqrt_l2", "l2" or "none".
       dtype: of the maps that enter the matrix product; transforms and norms are float32.
       axis_name: take batch statistics over all devices of this axis.
     """
 
     size: int = 4096
     method: str = "gram"
-    pool: str = "map"
-    normalise: str = "ssqrt_l2"
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -117,10 +112,6 @@ class Fusion(nn.Module):
         """
         batch, height, width, channels = features.shape
         pose = _average_pool_to(pose.astype(jnp.float32), height, width)
-        if self.pool == "pooled":
-            features, pose = (jnp.mean(x, (1, 2), keepdims=True) for x in (features, pose))
-        elif self.pool != "map":
-            raise InputError(f'the fusion pools "map" or "pooled", not {self.pool!r}')
         features = self._norm(train, "features_norm")(features)  # Eq. (6)
         pose = self._norm(train, "pose_norm")(pose)  # Eq. (7) and (8)
         fused = compact_bilinear_parts(
@@ -131,15 +122,10 @@ class Fusion(nn.Module):
             self._sketch("pose", POSE_CHANNELS),
             method=self.method,
         )
-        if self.normalise == "none":
-            return fused
-        if self.normalise == "ssqrt_l2":
-            # The slope at 0 is 1 / (2 sqrt(offset)). The entries are of order 1; an offset of
-            # 1e-6 would magnify their rounding 500 times, and devices would drift apart.
-            offset = 1e-3
-            fused = jnp.sign(fused) * (jnp.sqrt(jnp.abs(fused) + offset) - offset**0.5)
-        elif self.normalise != "l2":
-            raise InputError(f'normalise is "ssqrt_l2", "l2" or "none", not {self.normalise!r}')
+        # The slope at 0 is 1 / (2 sqrt(offset)). The entries are of order 1; an offset of
+        # 1e-6 would magnify their rounding 500 times, and devices would drift apart.
+        offset = 1e-3
+        fused = jnp.sign(fused) * (jnp.sqrt(jnp.abs(fused) + offset) - offset**0.5)
         # Root mean square 1, not length 1: with entries of 1 / sqrt(size) the dense layers after it
         # hardly move (docs/results.md, "Scale of the fused vector").
         return unit_length(fused) * self.size**0.5

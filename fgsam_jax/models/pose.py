@@ -49,34 +49,26 @@ class ChannelParseBlock(nn.Module):
 
     Attributes:
       reduction: the hidden layer has channels / reduction units.
-      gate: "double" is 2 sigmoid with W2 = b2 = 0 at the start, exactly 1, so that a trained pose
-        net is unchanged until the block learns; "sigmoid" is the published squeeze-and-excite
-        with b2 = 4 at the start.
       dtype: of the computation.
     """
 
     reduction: int = 16
-    gate: str = "double"
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channels] to the same shape."""
-        if self.gate not in ("double", "sigmoid"):
-            raise InputError(f'the gate is "double" or "sigmoid", not {self.gate!r}')
         channels = x.shape[-1]
-        scale, bias = (2.0, 0.0) if self.gate == "double" else (1.0, 4.0)
         y = jnp.mean(x, axis=(1, 2), keepdims=True)
         y = Conv(max(channels // self.reduction, 16), (1, 1), dtype=self.dtype, name="squeeze")(y)
         y = Conv(
             channels,
             (1, 1),
             kernel_init=nn.initializers.zeros,
-            bias_init=nn.initializers.constant(bias),
             dtype=self.dtype,
             name="excite",
         )(relu(y))
-        return x * (scale * nn.sigmoid(y))
+        return x * (2 * nn.sigmoid(y))
 
 
 class PoseResolveNet(nn.Module):
@@ -86,14 +78,12 @@ class PoseResolveNet(nn.Module):
       width: factor on the channels of the hidden layers; 1 is the published net.
       kernel: size of the large kernels of stages 2 and 3; 7 is the published net.
       parse: with channel parse blocks (Table V is without).
-      gate: of the channel parse blocks.
       dtype: of the computation.
     """
 
     width: float = 1.0
     kernel: int = 7
     parse: bool = True
-    gate: str = "double"
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -125,9 +115,7 @@ class PoseResolveNet(nn.Module):
         )
 
     def _parse(self, x: jax.Array, name: str) -> jax.Array:
-        return (
-            ChannelParseBlock(gate=self.gate, dtype=self.dtype, name=name)(x) if self.parse else x
-        )
+        return ChannelParseBlock(dtype=self.dtype, name=name)(x) if self.parse else x
 
     def _trunk(self, x: jax.Array) -> jax.Array:
         """The first ten layers of VGG-19 and two more: F_p, stride 8."""
