@@ -165,10 +165,12 @@ def test_large_transposes_and_scatters_are_found():
             "  %x = f32[512,1024]{1,0} parameter(0)",
             "  %t = f32[1024,512]{1,0} transpose(%x), dimensions={1,0}",
             "  %s = f32[8,4]{1,0} transpose(%x), dimensions={1,0}",
-            "  ROOT %a = f32[8,4]{1,0} scatter(%s, %i, %u), to_apply=%add",
-        ).replace("%i, %u", "%s, %s")
+            "  %a = f32[8,4]{1,0} scatter(%s, %s, %s), to_apply=%add",
+            "  ROOT %b = f32[8,4]{1,0} scatter(%a, %s, %s), unique_indices=true, to_apply=%add",
+        )
     )
-    assert (row["transposes"], row["transposes_mib"], row["scatters"]) == (1, 2, 1)
+    assert (row["transposes"], row["transposes_mib"]) == (1, 2)
+    assert (row["scatters"], row["unordered"]) == (2, 1)
 
 
 def test_why_a_process_ended_is_one_line():

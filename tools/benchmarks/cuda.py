@@ -39,7 +39,8 @@ def cuda(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     "needed" is all together with the temporaries. GFLOP are those of convolutions and products,
     also given by type, with "tf32" for float32 that tensor cores round; "bound" is the sum over all
     kernels of what their arithmetic at the card's peak or their traffic at its bandwidth takes at
-    least. "transposes" reorder more than a MiB, "waits" let the host wait for a number.
+    least. "transposes" reorder more than a MiB, "unordered" are the scatters that add in no fixed
+    order, "waits" let the host wait for a number.
 
     Not known without a GPU are the algorithms of cuDNN and cuBLAS, what these take for themselves,
     and any time. XLA_FLAGS of the environment are passed on. The plugin for CUDA 13 takes the cards

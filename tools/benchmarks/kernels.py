@@ -14,7 +14,6 @@ _FREE = {
     *("opt-barrier", "partition-id", "replica-id", "add-dependency"),
 }
 _SLICES = {"slice", "dynamic-slice", "gather"}
-_SCATTERS = {"scatter", "select-and-scatter"}
 _MIB = 2**20
 Program = dict[str, Computation]
 
@@ -66,9 +65,10 @@ def counted(text: str, peaks: dict[str, float], bandwidth: float) -> dict[str, A
     steps = [step for body in program.values() for step in body.values()]
     large = [x for x in steps if x.opcode == "transpose" and nbytes(x.shape) > _MIB]
     row |= {"transposes": len(large), "transposes_mib": sum(nbytes(x.shape) for x in large) / _MIB}
-    row["scatters"] = sum(x.opcode in _SCATTERS for x in steps)
-    row["waits"] = sum(x.opcode == "conditional" or (x.opcode == "while" and not rounds(x))
-                       for x in steps)  # fmt: skip
+    scatters = [x for x in steps if x.opcode in ("scatter", "select-and-scatter")]
+    row["scatters"] = len(scatters)
+    row["unordered"] = sum("unique_indices=true" not in x.attributes for x in scatters)
+    row["waits"] = sum(_waits(x) for x in steps)
     return row
 
 
@@ -100,6 +100,11 @@ def rounds(step: Instruction) -> int:
     """How often a loop goes round, 0 where that is not known beforehand."""
     found = re.search(r'"known_trip_count":\{"n":"(\d+)"', step.attributes)
     return int(found[1]) if found else 0
+
+
+def _waits(step: Instruction) -> bool:
+    """Whether the host must see a number before it goes on."""
+    return step.opcode == "conditional" or (step.opcode == "while" and not rounds(step))
 
 
 def _kernel(program: Program, where: Computation, step: Instruction, times: int) -> Kernel:
