@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from fgsam_jax import processes
 from fgsam_jax.errors import InputError
 from fgsam_jax.version import __version__
 
@@ -20,23 +22,38 @@ _METRIC = "map"
 
 
 class Checkpoints:
-    """The checkpoints of one phase: the newest `keep` and the best by mAP."""
+    """The checkpoints of one phase: the newest `keep` and the best by mAP.
+
+    A thread writes them while training goes on; Orbax's own would first copy and plan for longer.
+    Of several processes the first writes and the others only read, and Orbax is told of no other:
+    its barriers are collectives, which must not come between those of the steps, and the others
+    would wait at them for a first that cannot write.
+    """
 
     def __init__(self, folder: Path, *, keep: int = 2, create: bool = False):
         """Open a folder; with `create` it may be absent. Raises InputError if it is."""
         self.folder = Path(folder).resolve()
-        if not create and not self.folder.is_dir():
+        if create:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.is_dir():
             raise InputError(f"there is no checkpoint at {self.folder}: train first")
+        self._writes = create and processes.first()
+        self._thread = ThreadPoolExecutor(1)
+        self._write: Future | None = None
+        me = jax.process_index()
         policies = ocp.checkpoint_managers
         best = policies.BestN(get_metric_fn=_map_of, n=1, keep_checkpoints_without_metrics=False)
         with _quiet():
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
                 best_fn=_map_of,
-                create=create,
-                read_only=not create,
-                cleanup_tmp_directories=create,
+                create=False,
+                read_only=not self._writes,
+                cleanup_tmp_directories=self._writes,
                 enable_async_checkpointing=False,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=me, active_processes={me}
+                ),
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -45,6 +62,9 @@ class Checkpoints:
 
         The newest stands in for the best while no checkpoint has been evaluated.
         """
+        self.wait()
+        if not self._writes:
+            self._manager.reload()
         newest = self._manager.latest_step()
         if which == "best":
             best = self._manager.best_step()
@@ -54,12 +74,35 @@ class Checkpoints:
     def save(
         self, step: int, trees: dict[str, Any], about: dict, *, map: float | None = None
     ) -> None:
-        """Write named trees of arrays and what they are, as the checkpoint of a new step."""
+        """Begin to write named trees of NumPy arrays and what they are, as a new step's checkpoint.
+
+        The one before is waited for; `wait` must follow the last.
+
+        Raises:
+          InputError: the one before could not be written.
+        """
+        self.wait()
+        if not self._writes:
+            return
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         about = {**about, "versions": versions()}
         arguments = ocp.args.Composite(about=ocp.args.JsonSave(about), **items)
         metrics = None if map is None else {_METRIC: map}
-        self._manager.save(step, args=arguments, metrics=metrics, force=True)
+        self._write = self._thread.submit(
+            self._manager.save, step, args=arguments, metrics=metrics, force=True
+        )
+
+    def wait(self) -> None:
+        """Wait until the newest checkpoint is whole. Raises InputError if it cannot be written."""
+        try:
+            if self._write:
+                self._write.result()
+        except (ValueError, OSError) as error:
+            cause = " ".join(str(error).split()).rpartition('": ')[2]  # after TensorStore's files
+            raise InputError(
+                f"no checkpoint can be written to {self.folder}: {cause}. Mend that; the "
+                "same command goes on from the newest whole one"
+            ) from error
 
     def about(self, step: int) -> dict:
         """What the checkpoint of this step says of itself. Raises InputError if it is broken."""

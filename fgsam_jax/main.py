@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     from fgsam_jax import processes
     from fgsam_jax.runs import run_all
 
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # what Orbax logs as an error it raises too
     if others:
         processes.join(*others)
     try:

@@ -5,7 +5,7 @@ state. They share one folder of the run: the first writes, the others read.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import jax
 import numpy as np
@@ -72,8 +72,7 @@ def agreed(work: Callable[[], Found]) -> Found:
         raise error
     if failed.any():
         raise InputError(f"process {failed.argmax()} failed: its own message says why")
-    assert found is not None
-    return found
+    return cast(Found, found)
 
 
 def _gathered(value: bool) -> np.ndarray:

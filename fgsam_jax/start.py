@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fgsam_jax import build
+from fgsam_jax import build, processes
 from fgsam_jax.checkpoint import Checkpoints
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.errors import InputError
@@ -153,7 +153,11 @@ def make_state(
 
 
 def save(checkpoints: Checkpoints, state: TrainState, about: dict, map: float | None) -> None:
-    """Write a state as variables, which is all that evaluation needs, and the optimiser's part."""
+    """Write a state as variables, which is all that evaluation needs, and the optimiser's part.
+
+    It is written while the next steps run, see `Checkpoints.save`.
+    """
+    processes.agreed(checkpoints.wait)
     state = jax.device_get(state)
     trees = {"variables": state.variables(), "optimizer": _optimizer_part(state)}
     checkpoints.save(int(state.step), trees, about, map=map)

@@ -141,9 +141,11 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
             if scored is not None or epoch % config.log.save_every == 0 or step == last:
                 spent = {"seconds": time.monotonic() - begun}
                 start.save(checkpoints, now, about.to_dict() | spent, scored)
+        processes.agreed(checkpoints.wait)
     finally:
         if log:
             log.close()
+        checkpoints.wait()
     return time.monotonic() - begun
 
 

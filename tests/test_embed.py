@@ -48,6 +48,7 @@ def workdir(tmp_path_factory):
         checkpoints.save(
             1, {"variables": numpy_variables(tiny.model(kind))}, about(phase).to_dict()
         )
+        checkpoints.wait()
     return folder
 
 

@@ -90,6 +90,7 @@ def test_a_trained_backbone_leaves_under_torchvisions_names_and_comes_back(
     checkpoints = Checkpoints(folder, create=True)
     state, _ = train._first_state(checkpoints, about, tmp_path, optax.adam(1.0), 0, MOVED, 3)
     start.save(checkpoints, dataclasses.replace(state, step=state.step + 3), about.to_dict(), None)
+    checkpoints.wait()
     leaving, again = tmp_path / "model.safetensors", tmp_path / "again.safetensors"
     convert_weights(str(tmp_path / "run"), "--to", str(leaving))
     assert "60 arrays of resnet10 from the checkpoint of step 3 of moved" in capsys.readouterr().out

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 
-from fgsam_jax import build, start, train
+from fgsam_jax import build, checkpoint, start, train
 from fgsam_jax.config import Compute, Log, Phase, PoseData, to_dict
 from fgsam_jax.embed import load
 from fgsam_jax.errors import InputError
@@ -210,23 +210,73 @@ train(config, Path(sys.argv[2]), Sets(config))
 """
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path):
-    config, workdir = undisturbed
-    (tmp_path / "config.json").write_text(json.dumps(to_dict(config)))
-    killed = tmp_path / "killed"
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(killed)]
-    with (tmp_path / "out").open("w") as out:
+def kill(config, workdir, script, is_time):
+    """A run in a process of its own, killed when its log says that it is time."""
+    given, log = workdir.with_suffix(".json"), workdir / "log.jsonl"
+    given.write_text(json.dumps(to_dict(config)))
+    with workdir.with_suffix(".out").open("w+") as out:
+        command = [sys.executable, "-c", script, str(given), str(workdir)]
         process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ)
-        # Killed at any moment after the first loss is written, perhaps while a checkpoint is.
-        log = killed / "log.jsonl"
-        while process.poll() is None and not (log.exists() and log.read_text()):
+        while process.poll() is None and not (log.exists() and is_time(log.read_text())):
             time.sleep(0.01)
-        time.sleep(random.uniform(0, 0.5))
         process.send_signal(signal.SIGKILL)
-        code = process.wait()
-    assert code in (-signal.SIGKILL, 0), (tmp_path / "out").read_text()
+        out.seek(0)
+        assert process.wait() in (-signal.SIGKILL, 0), out.read()
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path):
+    """Killed at any moment after the first loss is written, perhaps while a checkpoint is."""
+    config, workdir = undisturbed
+
+    def soon(log):
+        time.sleep(random.uniform(0, 0.5))
+        return bool(log)
+
+    kill(config, tmp_path / "killed", SCRIPT, soon)
+    go(config, tmp_path / "killed")
+    assert same(everything(tmp_path / "killed"), everything(workdir))
+
+
+HALF = """
+import time
+import orbax.checkpoint as ocp
+whole = ocp.StandardCheckpointHandler.async_save
+async def half(self, directory, **given):
+    if "/6." in str(directory) and directory.name.startswith("optimizer"):
+        time.sleep(600)
+    return await whole(self, directory, **given)
+ocp.StandardCheckpointHandler.async_save = half
+"""
+
+
+def test_a_run_killed_while_it_trains_and_writes_goes_on_from_the_checkpoint_before(
+    undisturbed, tmp_path
+):
+    config, workdir = undisturbed
+    killed = tmp_path / "killed"
+    kill(config, killed, HALF + SCRIPT, lambda log: '"step": 9' in log)
+    folder = build.checkpoint_folder(killed, "base")
+    assert [path.name[:2] for path in sorted(folder.iterdir())] == ["3", "6."]
+    assert build.restore(killed, "base")[2] == 3
     go(config, killed)
+    assert [path.name for path in folder.iterdir()] == ["9"]
     assert same(everything(killed), everything(workdir))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(undisturbed, tmp_path, monkeypatch):
+    config, _ = undisturbed
+    save = checkpoint.ocp.CheckpointManager.save
+
+    def fail_second(self, step, **given):
+        if step == 6:
+            raise OSError(28, "No space left on device")
+        return save(self, step, **given)
+
+    monkeypatch.setattr(checkpoint.ocp.CheckpointManager, "save", fail_second)
+    with pytest.raises(InputError, match="No space left on device"):
+        go(config, tmp_path)
+    assert build.restore(tmp_path, "base")[2] == 3
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
