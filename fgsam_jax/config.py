@@ -130,8 +130,8 @@ class Compute:
     # Updates in one call of the device; 0: 10 on an accelerator, 1 on a CPU, where XLA uses one
     # core inside a loop (a step of the demo's baseline then took 2.1 s instead of 0.14 s).
     steps_per_call: int = 0
-    # The training images on the device: "yes", "no", or "auto": if they take at most a quarter of
-    # what is free there. Streamed images never are.
+    # The training images on the device: "yes", "no", or "auto": if there is room for them beside
+    # the step. Streamed images never are.
     resident: str = "auto"
     remat: bool = False  # keep only the products of the forward pass for the gradients
 

@@ -214,7 +214,9 @@ def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module
     }
 
 
-def parallel_train_steps(devices: list[jax.Device] | None = None, **arguments: Any) -> Callable:
+def parallel_train_steps(
+    devices: list[jax.Device] | None = None, **arguments: Any
+) -> jax.stages.Wrapped:
     """`train_steps` over all devices of all processes: (state, columns, feed, count, key).
 
     Leaves of the feed are [devices of this process, length, share of a device, ...]. State and

@@ -121,8 +121,11 @@ def _train_phase(config: Config, workdir: Path, index: int, sets: Sets) -> float
             if log:
                 log.step(done, values, float(learning_rate(done - 1)), phase.batch)
 
+    def lower(columns: Any, feed: Any, count: int) -> jax.stages.Lowered:
+        return update.lower(state, columns, feed, count, key)
+
     try:
-        columns, feeds = feeds_of(batches, first, last, config.compute)
+        columns, feeds = feeds_of(batches, first, last, config.compute, lower)
 
         def advance(state: TrainState, feed: Any, count: int) -> tuple[TrainState, dict]:
             return update(state, columns, feed, count, key)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 
-from fgsam_jax import build, checkpoint, start, train
+from fgsam_jax import build, checkpoint, feeds, start, train
 from fgsam_jax.config import Compute, Log, Phase, PoseData, to_dict
 from fgsam_jax.embed import load
 from fgsam_jax.errors import InputError
@@ -166,9 +166,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(undisturbed, tmp_path, monk
 def test_a_run_on_resident_images_is_the_plain_one_and_goes_on(rendered, tmp_path, monkeypatch):
     """Calls of two steps leave one place of an epoch's last call unused."""
     both = dataclasses.replace(tiny.BOTH, start_from=(), epochs=3)
-    fast = Compute(steps_per_call=2, resident="yes")
-    config = tiny.config(rendered, (both,), compute=fast)
-    go(config, tmp_path / "whole")
+    config = tiny.config(rendered, (both,), compute=Compute(steps_per_call=2, resident="yes"))
+    with monkeypatch.context() as patch:
+        patch.setattr(feeds, "_free", lambda: 2**30)  # as if it were an accelerator
+        fast = Compute(steps_per_call=2, resident="auto")
+        go(dataclasses.replace(config, compute=fast), tmp_path / "whole")
     go(tiny.config(rendered, (both,)), tmp_path / "plain")
     interrupt(config, tmp_path / "cut", monkeypatch)
     go(config, tmp_path / "cut")
