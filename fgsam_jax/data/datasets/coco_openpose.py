@@ -4,7 +4,6 @@ Sources: `genJSON.m` of Realtime_Multi-Person_Pose_Estimation for the main peopl
 `cpm_data_transformer.cpp` and `setLayers.py` of OpenPose's training code for the crops.
 """
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fgsam_jax.data.datasets.coco import PADDING, CocoBuilder, Person, encode_png
+from fgsam_jax.data.images import decode
 from fgsam_jax.labels.skeleton import JOINTS, STRIDE
 
 # OpenPose's thresholds of a main person.
@@ -88,7 +88,7 @@ class CocoOpenPose(CocoBuilder):
         """A crop around a main person drawn by `random`, or around the first one."""
         boxes = example["boxes"]
         box = boxes[0 if random is None else random.integers(len(boxes))]
-        image, mask = _decoded(example["image"], "RGB"), _decoded(example["mask"], "L")
+        image, mask = decode(example["image"]), decode(example["mask"], "L")
         pixels, joints, weight = crop(image, example["joints"], mask, box, height, width, random)
         return {"image": pixels, "joints": joints, "mask": weight}
 
@@ -195,11 +195,6 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
         Image.Resampling.BILINEAR,
         fillcolor=(PADDING,) * 3,
     )
-
-
-def _decoded(encoded: bytes, mode: str) -> Image.Image:
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.convert(mode)
 
 
 def _centre(person: Person) -> np.ndarray:

@@ -267,7 +267,7 @@ def test_a_cut_image_is_named(tmp_path):
     path = source / "train2017" / "000000000001.jpg"
     path.write_bytes(path.read_bytes()[:900])
 
-    with pytest.raises(InputError, match=r"000000000001\.jpg cannot be decoded"):
+    with pytest.raises(InputError, match=r"000000000001\.jpg cannot be read"):
         open_table("coco_keypoints", source, tmp_path / "records", "train", 128, 64)
 
 

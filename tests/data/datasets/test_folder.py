@@ -266,7 +266,7 @@ def test_a_file_that_is_no_image_is_named_and_leaves_no_records(tmp_path, conten
     write_people(tmp_path / "set", ["anna", "ben"])
     broken = tmp_path / "set" / "ben" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:600] if content == "cut" else content)
-    with pytest.raises(InputError, match=r"ben/1\.jpg cannot be decoded as an image.* in its pl"):
+    with pytest.raises(InputError, match=r"ben/1\.jpg cannot be read as an image.* in its pl"):
         open_set("folder", tmp_path / "set", tmp_path / "records")
     assert not left(tmp_path / "records")
 

@@ -187,7 +187,7 @@ def test_a_cut_image_is_named_and_leaves_no_records(market, tmp_path, kept):
     broken = market / "bounding_box_test" / GALLERY[2]
     broken.write_bytes(broken.read_bytes()[:kept])
 
-    with pytest.raises(InputError, match=f"{GALLERY[2]} cannot be decoded"):
+    with pytest.raises(InputError, match=f"{GALLERY[2]} cannot be read"):
         open_table("market1501", market, tmp_path / "records", "train", 128, 64)
     assert not left(tmp_path / "records")
 
