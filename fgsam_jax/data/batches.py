@@ -1,9 +1,7 @@
 """The batches of a phase, and how they come to the devices."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -14,6 +12,7 @@ from fgsam_jax.data.sampler import IdentitySampler, shuffled_rows
 from fgsam_jax.data.table import Table
 from fgsam_jax.errors import InputError
 from fgsam_jax.runtime import distributed
+from fgsam_jax.runtime.ahead import made_ahead
 from fgsam_jax.runtime.distributed import replicate
 
 if TYPE_CHECKING:
@@ -112,24 +111,18 @@ class Batches:
           length: the most batches in one call.
           rows: give their rows alone, for columns that the device holds.
 
-        Yields:
-          How many batches, and them in leaves [devices, length, share of a device, ...]; what is
-          lacking at the end of an epoch is filled up with the last.
+        Returns:
+          For each call how many batches, and them in leaves [devices, length, share of a device,
+          ...]; what is lacking at the end of an epoch is filled up with the last.
         """
 
-        def gather(begin: int, count: int) -> DeviceBatches:
+        def gather(call: tuple[int, int]) -> DeviceBatches:
+            begin, count = call
             steps = [begin + min(index, count - 1) for index in range(length)]
             chosen = np.stack([self.rows(step) for step in steps], axis=1)
             return count, chosen if rows else self._take(chosen)
 
-        with ThreadPoolExecutor(1) as pool:
-            waiting: deque[Future[DeviceBatches]] = deque()
-            for begin, count in calls(first, last, length, self.per_epoch):
-                waiting.append(pool.submit(gather, begin, count))
-                if len(waiting) > 1:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        return made_ahead(gather, calls(first, last, length, self.per_epoch))
 
 
 class StreamedBatches:
