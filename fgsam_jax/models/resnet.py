@@ -19,7 +19,7 @@ import numpy as np
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.conv import Conv, fan_out, max_pool, relu
-from fgsam_jax.models.norm import BatchNorm
+from fgsam_jax.models.norm import EPSILON, BatchNorm
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
 STAGES = {
@@ -30,8 +30,9 @@ STAGES = {
     101: ((3, 4, 23, 3), True),
     152: ((3, 8, 36, 3), True),
 }
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+# Of RGB in 0..1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # blue, green, red
 
 
@@ -122,7 +123,8 @@ class ResNet(nn.Module):
 
 def torchvision_input(images: jax.Array) -> jax.Array:
     """RGB images in 0..255 as torchvision's models want them."""
-    return (images / 255.0 - _IMAGENET_MEAN) / _IMAGENET_STD
+    mean, std = (np.array(x, np.float32) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images / 255.0 - mean) / std
 
 
 def _caffe_input(images: jax.Array) -> jax.Array:
@@ -199,7 +201,7 @@ class _HalfInstanceNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         half = x.shape[-1] // 2
         by_image = nn.GroupNorm(
-            num_groups=None, group_size=1, epsilon=1e-5, dtype=self.dtype, name="IN"
+            num_groups=None, group_size=1, epsilon=EPSILON, dtype=self.dtype, name="IN"
         )
         halves = [by_image(x[..., :half]), self.norm(name="BN")(x[..., half:])]
         y = jnp.concatenate(halves, axis=-1)
