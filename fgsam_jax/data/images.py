@@ -1,4 +1,4 @@
-"""Image files decoded and resized, joints and masks with them.
+"""Image files decoded, encoded and resized, joints and masks with them.
 
 Training, the checks and a trained model read images by these functions alone, so that a model sees
 in use what it saw in training.
@@ -41,6 +41,13 @@ def decode(encoded: bytes, mode: str = "RGB") -> Image.Image:
     """The image that the bytes of a file hold, in a mode of Pillow."""
     with Image.open(io.BytesIO(encoded)) as image:
         return image.convert(mode)
+
+
+def encode(image: Image.Image, form: str, **options: int) -> bytes:
+    """The bytes of a file of an image, in a format of Pillow."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
 
 
 def resize(image: Image.Image, height: int, width: int) -> np.ndarray:

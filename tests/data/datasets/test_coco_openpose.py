@@ -103,7 +103,7 @@ def test_a_set_larger_than_the_memory_for_sorting_is_written(tmp_path, monkeypat
 
     # Beyond this TFDS collects a split with TensorFlow, which is not there.
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 100)
-    monkeypatch.setattr("fgsam_jax.data.datasets.coco._IMAGES_OF_A_SHARD", 2)
+    monkeypatch.setattr("fgsam_jax.data.datasets.coco_layout._IMAGES_OF_A_SHARD", 2)
     people = [coco_person(n, [80, 40, 40, 160], FIVE, image=n) for n in range(1, 6)]
     source = write_coco(tmp_path / "coco", people, images=5)
     builder, examples = records(source, tmp_path / "records")
