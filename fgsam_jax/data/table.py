@@ -124,7 +124,7 @@ def load_table(
     """One split of prepared records as a table, images resized to height x width (bilinear).
 
     Args:
-      builder: a builder whose records are written, see `datasets.builder.open_builder`.
+      builder: a builder whose records are written, see `datasets.records.open_builder`.
       split: one of the builder's splits. A set without published splits, whose only one is `WHOLE`,
         also has train, query and gallery, drawn by `fgsam_jax.data.splits.draw_splits`.
       height, width: size of the images in pixels; for a set with joints both must be divisible

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from fgsam_jax.data import Table, load_table
-from fgsam_jax.data.datasets.builder import open_builder
 from fgsam_jax.data.datasets.market1501 import Market1501
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.images import scale_joints
 from fgsam_jax.data.table import _pad_people
 from fgsam_jax.errors import InputError

@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from fgsam_jax.data.datasets.builder import LocalBuilder, check_layout
+from fgsam_jax.data.datasets.builder import LocalBuilder
 from fgsam_jax.data.datasets.coco_annotations import (
     Person,
     convert_joints,
     loss_mask,
     read_annotations,
 )
+from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
 

@@ -8,8 +8,8 @@ from PIL import Image
 from trees import STANDING_PERSON, coco_person, write_coco
 
 from fgsam_jax.data import builders, load_table
-from fgsam_jax.data.datasets.builder import open_builder
 from fgsam_jax.data.datasets.coco_openpose import crop, crop_matrix, main_people
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.stream import nearest_people
 from fgsam_jax.errors import InputError
 

@@ -9,9 +9,9 @@ from trees import GALLERY, LOWER, QUERY, TRAIN, write_attributes, write_image, w
 
 from fgsam_jax.data import load_table, open_table
 from fgsam_jax.data.datasets import crops
-from fgsam_jax.data.datasets.builder import open_builder
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.market1501 import Market1501
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 
