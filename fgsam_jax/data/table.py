@@ -2,12 +2,10 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgsam_jax.data.datasets.catalogue import open_set
 from fgsam_jax.data.splits import SPLITS, WHOLE, draw_splits
 from fgsam_jax.data.table_cache import cached_arrays
 from fgsam_jax.errors import InputError
@@ -140,19 +138,3 @@ def load_table(
     # Small columns are used whole and often: only the large arrays stay on disk.
     columns = {name: np.array(arrays.pop(name)) for name in ("names", "identities", "cameras")}
     return Table(attributes=attributes, kinds=kinds, **columns, **arrays)
-
-
-def open_table(
-    name: str,
-    source: str | Path,
-    records: str | Path,
-    split: str,
-    height: int,
-    width: int,
-    attributes: str | Path | None = None,
-    joints: str | Path | None = None,
-    seed: int = 0,
-) -> Table:
-    """One split of a data set as arrays, see `open_set` and `load_table`."""
-    builder = open_set(name, source, records, attributes, joints)
-    return load_table(builder, split, height, width, seed=seed)

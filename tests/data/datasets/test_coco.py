@@ -3,9 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import COCO_JOINTS, STANDING_PERSON, coco_person, write_coco
+from trees import COCO_JOINTS, STANDING_PERSON, coco_person, open_table, write_coco
 
-from fgsam_jax.data import open_table
 from fgsam_jax.data.datasets.coco import CocoKeypoints, crop_box, worth_a_crop
 from fgsam_jax.data.datasets.coco_annotations import convert_joints, loss_mask
 from fgsam_jax.data.datasets.records import open_builder

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from trees import GALLERY, QUERY, TRAIN, write_image, write_market
+from trees import GALLERY, QUERY, TRAIN, open_table, write_image, write_market
 
-from fgsam_jax.data import load_table, open_set, open_table
+from fgsam_jax.data import load_table, open_set
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.csv_list import read_csv
 from fgsam_jax.data.datasets.folder import read_set

@@ -5,9 +5,18 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
-from trees import GALLERY, LOWER, QUERY, TRAIN, write_attributes, write_image, write_market
+from trees import (
+    GALLERY,
+    LOWER,
+    QUERY,
+    TRAIN,
+    open_table,
+    write_attributes,
+    write_image,
+    write_market,
+)
 
-from fgsam_jax.data import load_table, open_table
+from fgsam_jax.data import load_table
 from fgsam_jax.data.datasets import crops
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.market1501 import Market1501
