@@ -51,7 +51,7 @@ class Stream:
         """Read batches from prepared records.
 
         Args:
-          builder: of a set with joints, its records written, see `builder.open_builder`.
+          builder: of a set with joints, its records written, see `records.open_builder`.
           split: one of the builder's splits.
           height, width: of the images in pixels, divisible by 8.
           batch: examples of a step, of all processes together.

@@ -5,7 +5,7 @@ import pytest
 from trees import STANDING_PERSON, coco_person, write_coco, write_market
 
 from fgsam_jax.data import builders, load_table
-from fgsam_jax.data.datasets.builder import open_builder
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.stream import Stream, nearest_people
 from fgsam_jax.errors import InputError
 
