@@ -184,9 +184,7 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
         size = np.maximum(np.round((high - low) / step), 1)
         image = image.resize((int(size[0]), int(size[1])), Image.Resampling.BILINEAR, (*low, *high))
         ratio = size / (high - low)
-        back = np.array([[ratio[0], 0, 0], [0, ratio[1], 0], [0, 0, 1]]) @ (
-            back - np.array([[0, 0, low[0]], [0, 0, low[1]], [0, 0, 0]])
-        )
+        back = np.diag([*ratio, 1]) @ (back - np.array([[0, 0, low[0]], [0, 0, low[1]], [0, 0, 0]]))
     return image.transform(
         (width, height),
         Image.Transform.AFFINE,
