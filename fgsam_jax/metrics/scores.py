@@ -152,40 +152,12 @@ def evaluate_distances(
     return _scores(ranking.of_distances(matrix, protocol), protocol, max_rank)
 
 
-def check_matches(
-    query_identities: ArrayLike,
-    query_cameras: ArrayLike,
-    gallery_identities: ArrayLike,
-    gallery_cameras: ArrayLike,
-    *,
-    same_camera: str = "drop_same_identity",
-) -> None:
-    """Whether some query has something to find, which `evaluate` would only say in the end.
-
-    Args:
-      query_identities: [queries] int.
-      query_cameras: [queries] int.
-      gallery_identities: [gallery] int.
-      gallery_cameras: [gallery] int.
-      same_camera: see `evaluate`.
-
-    Raises:
-      InputError: as `evaluate`, where no query is left.
-    """
-    shape = (len(np.asarray(query_identities)), len(np.asarray(gallery_identities)))
-    protocol = Protocol(
-        query_identities, query_cameras, gallery_identities, gallery_cameras, same_camera, shape
-    )
-    if not any(len(protocol.positives(block)[0]) for block in protocol.blocks()):
-        raise InputError(f"No query has a positive to find: {protocol.why_nothing_is_left()}")
-
-
 def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores:
     if max_rank < 1:
         raise InputError(f"max_rank is {max_rank}: expected at least 1.")
     queries = np.concatenate([_query_scores(ranks) for ranks in found])
     if not len(queries):
-        raise InputError(f"No query has a positive to find: {protocol.why_nothing_is_left()}")
+        raise protocol.nothing_to_find()
     first, at_hits, trapezoid, interpolated, inverse_penalty = queries.T
     counts = np.bincount(np.minimum(first, max_rank + 1).astype(int), minlength=max_rank + 2)
     return Scores(
