@@ -52,6 +52,12 @@ def camera_rule(query_cameras: NDArray[np.integer], gallery_cameras: NDArray[np.
 
     Raises:
       InputError: only some images have a camera.
+
+    Example:
+      >>> camera_rule(np.array([1]), np.array([2, 3]))
+      'drop_same_identity'
+      >>> camera_rule(np.array([0]), np.array([0, 0]))
+      'keep'
     """
     known = np.concatenate([query_cameras, gallery_cameras]) > UNKNOWN_CAMERA
     if not known.any():
@@ -67,12 +73,20 @@ def camera_rule(query_cameras: NDArray[np.integer], gallery_cameras: NDArray[np.
 class Protocol:
     """The identities and cameras of an evaluation, with junk taken out of the gallery.
 
-    Positives are few and kept as pairs; negatives are all the rest and are never listed, so that
-    nothing here grows with queries x gallery.
+    Positives are few and are listed as pairs (query, column); negatives are all the rest and are
+    never listed, so that nothing here grows with queries x gallery. Queries are never taken out:
+    those that have no positive are simply not scored.
 
     Attributes:
       kept: indices of the gallery images that are no junk; "columns" are places in this list.
       queries: how many queries there are.
+
+    Example:
+      >>> protocol = Protocol([7], [1], [7, 7, 0, -1], [1, 2, 1, 1], "drop_same_identity")
+      >>> protocol.kept  # without the junk
+      array([0, 1, 2])
+      >>> protocol.candidates(0)  # the first is by the query's own camera, the third a distractor
+      (array([1, 2]), array([ True, False]))
     """
 
     def __init__(
@@ -137,7 +151,10 @@ class Protocol:
         self._images[self._query_identities == DISTRACTOR] = 0
 
     def blocks(self) -> Iterator[slice]:
-        """The queries in blocks whose positives fit in memory, whatever the set."""
+        """The queries in blocks whose positives fit in memory, whatever the set.
+
+        A person with thousands of queries and of gallery images has millions of pairs.
+        """
         pairs = np.concatenate([[0], np.cumsum(self._images)])
         start = 0
         while start < self.queries:
@@ -147,7 +164,15 @@ class Protocol:
             start = stop
 
     def positives(self, queries: slice) -> Pairs:
-        """(row, column) of every query's positives, rising; rows count from the slice's start."""
+        """What some queries should find.
+
+        Args:
+          queries: a slice of them.
+
+        Returns:
+          Rows and columns of the pairs, each [positives], rising; rows count from the slice's
+          start.
+        """
         rows, columns = self._same_identity(queries)
         if self._same_camera == "keep":
             return rows, columns
@@ -157,8 +182,13 @@ class Protocol:
     def hide(self, distances: NDArray[np.floating], queries: slice, columns: slice) -> None:
         """Makes NaN, in place, of the distances that are none to a negative.
 
+        Positives are hidden as well as what the camera rule drops: what is left is what may stand
+        before a positive and count against it.
+
         Args:
           distances: [queries, columns] of these two slices.
+          queries: a slice of the queries.
+          columns: a slice of the columns.
         """
         rows, people = self._same_identity(queries)
         here = (people >= columns.start) & (people < columns.stop)
@@ -178,6 +208,8 @@ class Protocol:
     def candidates(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The gallery images that are ranked for one query, in gallery order.
 
+        For lists that a person looks at; an evaluation never lists them.
+
         Returns:
           [n] indices of the gallery, and [n] whether each is a positive.
         """
@@ -190,6 +222,7 @@ class Protocol:
         return self.kept[ranked], positive[ranked]
 
     def _same_identity(self, queries: slice) -> Pairs:
+        """As `positives`, before the camera rule."""
         images = self._images[queries]
         starts = np.cumsum(images) - images
         places = np.repeat(self._first[queries] - starts, images) + np.arange(images.sum())
