@@ -3,16 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgsam_jax import bilinear
 from fgsam_jax.bilinear import (
     METHODS,
     CountSketch,
-    _gather_into_bins,
     compact_bilinear,
     compact_bilinear_parts,
     count_sketch,
     make_sketch,
 )
+from fgsam_jax.bilinear import sketch as sketch_module
+from fgsam_jax.bilinear.sketch import _gather_into_bins
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import part_channels
 
@@ -121,7 +121,7 @@ def test_a_crowded_sketch_is_drawn_again(monkeypatch):
     """64 channels in 64 bins: without a second draw most keys put more than three into one bin."""
     loads = [int(np.bincount(make_sketch(jax.random.key(k), 64, 64).bins).max()) for k in range(8)]
     assert max(loads) > 3
-    monkeypatch.setattr(bilinear, "usual_load", lambda channels, size: 3)
+    monkeypatch.setattr(sketch_module, "usual_load", lambda channels, size: 3)
     for key in range(8):
         sketch = make_sketch(jax.random.key(key), 64, 64)
         assert sketch.load == 3

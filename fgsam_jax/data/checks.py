@@ -29,6 +29,7 @@ from fgsam_jax.data.images import read_image
 from fgsam_jax.data.splits import SPLITS, WHOLE, draw_splits
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
+from fgsam_jax.metrics.protocol import UNKNOWN_CAMERA, Protocol, is_person
 
 # Joints of a cut-off person may lie outside of the crop, those of another image mostly do.
 MOSTLY, RARELY = 0.5, 0.05
@@ -199,34 +200,32 @@ def unmatched_queries(query: Sequence[Crop], gallery: Sequence[Crop]) -> list[Pr
 def has_match(query: Sequence[Crop], gallery: Sequence[Crop]) -> np.ndarray:
     """Which queries have someone to find, bool [n]: a gallery image of the same person.
 
-    Where cameras are known it must be from another camera, as in Market-1501's protocol.
+    Where the query's camera is known it must be from another camera, as in Market-1501's protocol.
     """
-    seen: dict[int, set[int]] = defaultdict(set)
-    for crop in gallery:
-        if crop.identity > 0:
-            seen[crop.identity].add(crop.camera)
-    return np.array(
-        [
-            bool(seen[crop.identity] - ({crop.camera} if crop.camera else set()))
-            if crop.identity in seen
-            else False
-            for crop in query
-        ]
+    if not query or not gallery:
+        return np.zeros(len(query), bool)
+    taken_by = cameras(query)
+    # A camera that is not known is no other image's either.
+    taken_by = np.where(taken_by == UNKNOWN_CAMERA, UNKNOWN_CAMERA - 1, taken_by)
+    protocol = Protocol(
+        identities(query), taken_by, identities(gallery), cameras(gallery), "drop_same_identity"
     )
+    return protocol.has_positive()
 
 
 def doubtful_cameras(splits: Splits) -> list[Problem]:
     """Cameras known for some images only, or a gallery of one camera."""
     found = []
     for names in (("train",), ("query", "gallery")):
-        known = np.concatenate([cameras(splits[name]) for name in names]) > 0
+        known = np.concatenate([cameras(splits[name]) for name in names]) > UNKNOWN_CAMERA
         if known.any() and not known.all():
             lacking = f"{(~known).sum():,} of {len(known):,}"
             text = (
                 f"images of {' and '.join(names)} without a camera: {lacking}; give all one or none"
             )
             found.append(Problem(text, fatal="query" in names))
-    only = np.unique(cameras([crop for crop in splits["gallery"] if crop.identity > 0]))
+    gallery = splits["gallery"]
+    only = np.unique(cameras(gallery)[is_person(identities(gallery))])
     if len(only) == 1 and only[0]:
         found.append(Problem(f"the gallery shows people by camera {only[0]} only"))
     return found
@@ -309,7 +308,8 @@ def sides(joints: np.ndarray) -> tuple[int, float]:
 
 
 def _people(crops: Sequence[Crop]) -> set[int]:
-    return {crop.identity for crop in crops if crop.identity > 0}
+    people = identities(crops)
+    return set(people[is_person(people)].tolist())
 
 
 def _labelled(crops: Sequence[Crop]) -> set[str]:

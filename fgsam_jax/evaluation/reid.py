@@ -9,6 +9,7 @@ from fgsam_jax import metrics
 from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.metrics.protocol import Protocol, is_junk
 from fgsam_jax.retrieval.inference import Embedded
 
 
@@ -49,7 +50,7 @@ def evaluate(
     Args:
       embed: images and a title to the result of `embed_step`.
       query: images to look for.
-      gallery: images to find them in; junk (identity -1) is left out, it never counts.
+      gallery: images to find them in; junk is left out, it never counts.
       attributes: that the embedding answers; those that the set does not know, or knows with
         other classes, are not scored.
 
@@ -58,8 +59,8 @@ def evaluate(
     """
     if not len(query):
         raise InputError("the query set is empty: nothing can be evaluated")
-    gallery = gallery.select(gallery.identities != -1)
-    rule = camera_rule(query, gallery)
+    gallery = gallery.select(~is_junk(gallery.identities))
+    rule = metrics.camera_rule(query.cameras, gallery.cameras)
     found = embed(query.images, "query"), embed(gallery.images, "gallery")
 
     def scores(field: str) -> metrics.Scores:
@@ -85,34 +86,24 @@ def evaluate(
     return Evaluation(scores("descriptor"), scores("plenary"), told, rule)
 
 
-def camera_rule(query: Table, gallery: Table) -> str:
-    """The rule of Market-1501 where cameras are known; without them the whole gallery counts.
+def check_matches(query: Table, gallery: Table) -> None:
+    """Refuse a test set on which nothing can be found, before hours of training end there.
 
     Raises:
-      InputError: only some images have a camera.
+      InputError: what `evaluate` would raise in the end.
     """
-    known = np.concatenate([query.cameras, gallery.cameras]) > 0
-    if not known.any():
-        return "keep"
-    if not known.all():
-        raise InputError(
-            f"{(~known).sum()} of {len(known)} images of query and gallery have no camera: give "
-            f"every image one, or none"
-        )
-    return "drop_same_identity"
-
-
-def check_matches(query: Table, gallery: Table) -> None:
-    """Whether an evaluation has anything to find; raises InputError, as `evaluate` would."""
     if not len(query) or not len(gallery):
         raise InputError("there is nothing to evaluate on, a split is empty")
-    metrics.check_matches(
+    cameras = gallery.cameras[~is_junk(gallery.identities)]
+    protocol = Protocol(
         query.identities,
         query.cameras,
         gallery.identities,
         gallery.cameras,
-        same_camera=camera_rule(query, gallery.select(gallery.identities != metrics.JUNK)),
+        metrics.camera_rule(query.cameras, cameras),
     )
+    if not protocol.has_positive().any():
+        raise protocol.nothing_to_find()
 
 
 def mean_colour(images: np.ndarray, title: str | None = None) -> Embedded:

@@ -3,6 +3,9 @@
 Everything here is a pure function that `jit`, `grad`, `vmap` and `pmap` may wrap. The triplet
 losses mine inside the batch; with `axis_name` they mine over all devices of that axis, so that
 N devices compute what one device computes on the whole batch.
+
+Equations are those of the FGSAM paper (IEEE TIP 2020). Half-precision inputs are raised to
+float32 before they are summed; float64 stays float64.
 """
 
 from fgsam_jax.loss.classification import attribute_cross_entropy

@@ -12,7 +12,13 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: [batch] int; -1 means unlabelled.
 
     Returns:
-      [batch], in float32 or wider; 0 where unlabelled.
+      [batch], in float32 or wider; 0 where unlabelled. A mean over the batch therefore weighs a
+      labelled example the same, whatever share of the batch is labelled.
+
+    Example:
+      >>> logits = jnp.array([[0.0, 0.0], [0.0, 200.0], [5.0, 1.0]])
+      >>> print(attribute_cross_entropy(logits, jnp.array([1, 0, -1])).round(4))
+      [  0.6931 200.       0.    ]
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     log_probabilities = jax.nn.log_softmax(logits)

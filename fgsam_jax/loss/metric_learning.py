@@ -20,6 +20,11 @@ def pairwise_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 
     Returns:
       [n, m], in float32 or wider.
+
+    Example:
+      >>> print(pairwise_distance(jnp.array([[0.0, 0.0], [3.0, 0.0]]), jnp.array([[0.0, 4.0]])))
+      [[4.]
+       [5.]]
     """
     x, y = (array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in (x, y))
     squared = jnp.sum(jnp.square(x[:, None] - y[None]), axis=-1)
@@ -47,6 +52,12 @@ def hardest_triplets(
 
     Returns:
       The distances; both are 0 where an anchor has no positive or no rival.
+
+    Example:
+      >>> x = jnp.array([[0.0], [1.0], [4.0], [9.0]])
+      >>> mined = hardest_triplets(x, jnp.array([0, 0, 1, 2]))
+      >>> print(mined.d_ap, mined.d_an, mined.valid)
+      [1. 1. 0. 0.] [4. 3. 0. 0.] [ True  True False False]
     """
     distances, positive, negative = _candidates(embeddings, identities, axis_name)
     valid = positive.any(axis=1) & negative.any(axis=1)
@@ -94,6 +105,9 @@ def focal_triplet(
       >>> x = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
       >>> print(focal_triplet(x, jnp.array([0, 1, 0, 1])))  # each twin coincides, others are far
       [0. 0. 0. 0.]
+      >>> x = jnp.array([[0.0], [1.0], [1.5]])  # the second anchor has lambda = 1.5
+      >>> print(focal_triplet(x, jnp.array([0, 0, 1]), bound=0.0))
+      [1.   3.25 0.  ]
     """
 
     def loss(d_ap: jax.Array, d_an: jax.Array) -> jax.Array:
@@ -113,7 +127,27 @@ def triplet(
 ) -> jax.Array:
     r"""Plain triplet loss of each anchor, Eq. (9): :math:`\max(d_{ap} - d_{an} + \alpha, 0)`.
 
-    Arguments, result and errors are those of `focal_triplet`.
+    Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", 2015.
+    It ends where every positive is nearer than every negative by the margin, however far apart an
+    identity's own images still are: the second term of `focal_triplet` mends that.
+
+    Args:
+      embeddings: [batch, dim].
+      identities: [batch] int.
+      margin: alpha, by how much the positive must be nearer than the negative.
+      mining: "hard" or "all", as for `focal_triplet`.
+      axis_name: mine over all devices of this axis.
+
+    Returns:
+      [batch]; 0 for an anchor with no positive or no rival in the batch.
+
+    Raises:
+      InputError: another mining than these two.
+
+    Example:
+      >>> x = jnp.array([[0.0], [1.0], [1.25], [9.0]])
+      >>> print(triplet(x, jnp.array([0, 0, 1, 2])))
+      [0.25 1.25 0.   0.  ]
     """
 
     def loss(d_ap: jax.Array, d_an: jax.Array) -> jax.Array:

@@ -20,5 +20,11 @@ def pose_error(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> j
 
     Returns:
       [batch].
+
+    Example:
+      >>> target = jnp.zeros((2, 4, 4, 1))
+      >>> known = jnp.array([1.0, 0.0])[:, None, None, None]  # nothing of the second picture
+      >>> print(pose_error(target + 0.5, target, known))  # 16 cells of 0.5 * 0.5^2
+      [2. 0.]
     """
     return 0.5 * jnp.sum(weight * jnp.square(prediction - target), axis=(1, 2, 3))

@@ -1,8 +1,19 @@
-"""How well people are found and attributes told: CMC, mean average precision, mINP, accuracy."""
+"""How well people are found and attributes told: CMC, mean average precision, mINP, accuracy.
+
+Everything here is NumPy on the host, in float64. Larger is better in every score.
+
+- `protocol`: who may match whom, and which gallery images are dropped.
+- `scores`: `evaluate` and `evaluate_distances`, what users call.
+- `ranking`: the ranks of the positives, by counting instead of sorting the gallery.
+- `counting`: how many negatives are before each positive, in one tile of distances.
+- `distances`: squared distances, fast ones with a bound of their error and exact ones.
+- `precision`: average precision by three formulas, from the ranks.
+- `attributes`: accuracy and its like of predicted attributes.
+"""
 
 from fgsam_jax.metrics.attributes import UNLABELLED, AttributeScores, attribute_scores
-from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK, SAME_CAMERA
-from fgsam_jax.metrics.scores import Scores, check_matches, evaluate, evaluate_distances
+from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK, SAME_CAMERA, camera_rule
+from fgsam_jax.metrics.scores import Scores, evaluate, evaluate_distances
 
 __all__ = [
     "DISTRACTOR",
@@ -12,7 +23,7 @@ __all__ = [
     "AttributeScores",
     "Scores",
     "attribute_scores",
-    "check_matches",
+    "camera_rule",
     "evaluate",
     "evaluate_distances",
 ]

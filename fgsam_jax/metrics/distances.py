@@ -1,4 +1,11 @@
-"""Squared Euclidean distances: exact ones of a few pairs, and fast ones with a bound of error."""
+"""Squared Euclidean distances: exact ones of a few pairs, and fast ones with a bound of error.
+
+"Exact" is the float64 sum of squared differences. The fast ones come from a matrix product, much
+quicker for a whole gallery, but :math:`|q|^2 + |g|^2 - 2 q g` cancels where q and g
+are near each other, and the order in which a BLAS library adds depends on shapes and threads. So
+every fast distance comes with a bound of its error, and who compares two of them asks for the
+exact ones where the bounds overlap. The ranking is then the same on every machine.
+"""
 
 from functools import cached_property
 
@@ -19,6 +26,13 @@ def squared_distances(x: NDArray, y: NDArray) -> NDArray[np.float64]:
     Args:
       x: [n, dim] or [dim], one row for all.
       y: [n, dim].
+
+    Returns:
+      [n].
+
+    Example:
+      >>> squared_distances(np.zeros(2), np.array([[3.0, 4.0], [0.0, 1.0]]))
+      array([25.,  1.])
     """
     x = np.broadcast_to(x, y.shape)
     result = np.empty(len(y))
@@ -32,7 +46,13 @@ def squared_distances(x: NDArray, y: NDArray) -> NDArray[np.float64]:
 class Frame:
     """Where embeddings are moved to so that rounding hurts least: around 0, no longer than 1.
 
-    Distances are those of the embeddings times `scale`, a power of 2.
+    Distances are those of the embeddings times `scale`, a power of 2, which costs no rounding.
+    Without the move a common offset of all embeddings, as features after a ReLU have it, would
+    take most digits of the product.
+
+    Attributes:
+      origin: [dim], what is subtracted before scaling.
+      scale: what is multiplied by then.
     """
 
     def __init__(self, origin: NDArray[np.float64], longest: float):
@@ -42,7 +62,11 @@ class Frame:
 
     @classmethod
     def around(cls, queries: NDArray, gallery: NDArray) -> "Frame":
-        """The frame of [queries, dim] and [gallery, dim], around the mean of the latter.
+        """The frame around the mean of the gallery in which nothing is longer than 1.
+
+        Args:
+          queries: [queries, dim].
+          gallery: [gallery, dim].
 
         Raises:
           InputError: NaN or infinity among them.
@@ -52,7 +76,15 @@ class Frame:
         return cls(total / len(gallery), max(longest, longest_query))
 
     def move(self, rows: NDArray, dtype: type[np.floating]) -> tuple[NDArray, NDArray[np.float64]]:
-        """[n, dim] rows in this frame, and [n] their squared lengths."""
+        """Rows as they stand in this frame.
+
+        Args:
+          rows: [n, dim] embeddings.
+          dtype: to round them to, after moving in float64.
+
+        Returns:
+          [n, dim] in the dtype, and [n] the squared lengths before rounding.
+        """
         moved, norms = np.empty(rows.shape, dtype), np.empty(len(rows))
         for chunk in _chunks(rows):
             exact = np.subtract(rows[chunk], self.origin, dtype=np.float64)
@@ -63,9 +95,14 @@ class Frame:
 
 
 class Targets:
-    """Some gallery embeddings, [n, dim], made ready to be measured from many queries."""
+    """Some gallery embeddings, [n, dim], made ready to be measured from many queries.
+
+    They are moved into the frame once in float32. The float64 product, which few tiles need,
+    moves them again.
+    """
 
     def __init__(self, rows: NDArray, frame: Frame):
+        """Rows [n, dim] of the gallery, and the frame of the whole evaluation."""
         self._rows, self._frame = rows, frame
         self._float32 = frame.move(rows, np.float32)
 
@@ -103,7 +140,17 @@ class Targets:
         return distances * self._frame.scale**2
 
     def exact(self, query: NDArray, columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Squared distances of one query to some rows, without computing equal ones again."""
+        """Squared distances of one query to some rows, without computing equal ones again.
+
+        A collapsed model gives thousands of equal rows, all of which are in doubt.
+
+        Args:
+          query: [dim].
+          columns: [m], places among these targets.
+
+        Returns:
+          [m].
+        """
         if len(columns) <= 256:
             return squared_distances(query, self._rows[columns])
         distinct, place = np.unique(self._twins[columns], return_inverse=True)
@@ -119,7 +166,15 @@ class Targets:
 
 
 def _length_and_sum(images: str, embeddings: NDArray) -> tuple[float, NDArray[np.float64]]:
-    """The longest row's length and the sum of all rows."""
+    """The longest row's length and the sum of all rows [dim].
+
+    Args:
+      images: "query" or "gallery", for the error.
+      embeddings: [n, dim].
+
+    Raises:
+      InputError: NaN or infinity among them, or rows too long to be squared.
+    """
     longest, total, unusable = 0.0, np.zeros(embeddings.shape[1]), 0
     with np.errstate(over="ignore", invalid="ignore"):
         for chunk in _chunks(embeddings):

@@ -1,4 +1,16 @@
-"""Who may match whom: the rules of an evaluation, from identities and cameras alone."""
+"""Who may match whom, and which gallery images are dropped, from identities and cameras alone.
+
+These are the rules of Market-1501 (Zheng et al., "Scalable Person Re-identification: A Benchmark",
+2015). Of a query's gallery images
+
+- junk (identity -1: bad detections) is nowhere in the ranking,
+- those that the camera rule drops are not either: by default the query's own person as taken by
+  the query's own camera, which would be too easy to find,
+- the query's person in what is left is a positive,
+- everything else is a negative, distractors (identity 0: nobody in particular) among it.
+
+Evaluation, ranked lists and the checks of a data set all ask here.
+"""
 
 from collections.abc import Iterator
 
@@ -8,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from fgsam_jax.errors import InputError
 
 JUNK = -1
-DISTRACTOR = 0
+DISTRACTOR = 0  # people are numbered from 1
+UNKNOWN_CAMERA = 0  # cameras too
 SAME_CAMERA = ("drop_same_identity", "drop_all", "keep")
 
 # Bounds the memory that positives take; a usual set stays below it and is done in one go.
@@ -17,15 +30,63 @@ _PAIRS = 2**19
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+def is_person(identities: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """[n], which images show a numbered person, who may be a match: no junk, no distractor."""
+    return identities > DISTRACTOR
+
+
+def is_junk(identities: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """[n], which gallery images are dropped for every query."""
+    return identities == JUNK
+
+
+def camera_rule(query_cameras: NDArray[np.integer], gallery_cameras: NDArray[np.integer]) -> str:
+    """The rule of Market-1501 where cameras are known; without them the whole gallery counts.
+
+    Args:
+      query_cameras: [queries] int, 0 where the camera is not known.
+      gallery_cameras: [gallery] int, of the images that are no junk.
+
+    Returns:
+      "drop_same_identity" or "keep", as `same_camera` of `metrics.evaluate`.
+
+    Raises:
+      InputError: only some images have a camera.
+
+    Example:
+      >>> camera_rule(np.array([1]), np.array([2, 3]))
+      'drop_same_identity'
+      >>> camera_rule(np.array([0]), np.array([0, 0]))
+      'keep'
+    """
+    known = np.concatenate([query_cameras, gallery_cameras]) > UNKNOWN_CAMERA
+    if not known.any():
+        return "keep"
+    if not known.all():
+        raise InputError(
+            f"{(~known).sum()} of {len(known)} images of query and gallery have no camera: give "
+            f"every image one, or none"
+        )
+    return "drop_same_identity"
+
+
 class Protocol:
     """The identities and cameras of an evaluation, with junk taken out of the gallery.
+
+    Positives are few and are listed as pairs (query, column); negatives are all the rest and are
+    never listed, so that nothing here grows with queries x gallery. Queries are never taken out:
+    those that have no positive are simply not scored.
 
     Attributes:
       kept: indices of the gallery images that are no junk; "columns" are places in this list.
       queries: how many queries there are.
 
-    Raises:
-      InputError: no such camera rule, an empty set, or rows that do not fit `shape`.
+    Example:
+      >>> protocol = Protocol([7], [1], [7, 7, 0, -1], [1, 2, 1, 1], "drop_same_identity")
+      >>> protocol.kept  # without the junk
+      array([0, 1, 2])
+      >>> protocol.candidates(0)  # the first is by the query's own camera, the third a distractor
+      (array([1, 2]), array([ True, False]))
     """
 
     def __init__(
@@ -35,8 +96,23 @@ class Protocol:
         gallery_identities: ArrayLike,
         gallery_cameras: ArrayLike,
         same_camera: str,
-        shape: tuple[int, ...],
+        shape: tuple[int, ...] | None = None,
     ):
+        """Check the rows and put the gallery in the order of its people.
+
+        Args:
+          query_identities: [queries] int.
+          query_cameras: [queries] int.
+          gallery_identities: [gallery] int.
+          gallery_cameras: [gallery] int.
+          same_camera: one of `SAME_CAMERA`, see `metrics.evaluate`.
+          shape: (queries, gallery); by default as many as there are identities.
+
+        Raises:
+          InputError: no such camera rule, an empty set, or rows that do not fit `shape`.
+        """
+        if shape is None:
+            shape = (np.size(query_identities), np.size(gallery_identities))
         if same_camera not in SAME_CAMERA:
             raise InputError(
                 f"same_camera is {same_camera!r}: expected one of {', '.join(SAME_CAMERA)}."
@@ -58,7 +134,7 @@ class Protocol:
         for images, length in zip(("query", "gallery"), shape, strict=True):
             if not length:
                 raise InputError(f"The {images} set is empty: expected at least one image.")
-        self.kept = np.flatnonzero(arrays["gallery_identities"] != JUNK)
+        self.kept = np.flatnonzero(~is_junk(arrays["gallery_identities"]))
         self.queries = shape[0]
         self._junk = shape[1] - len(self.kept)
         self._same_camera = same_camera
@@ -75,7 +151,10 @@ class Protocol:
         self._images[self._query_identities == DISTRACTOR] = 0
 
     def blocks(self) -> Iterator[slice]:
-        """The queries in blocks whose positives fit in memory, whatever the set."""
+        """The queries in blocks whose positives fit in memory, whatever the set.
+
+        A person with thousands of queries and of gallery images has millions of pairs.
+        """
         pairs = np.concatenate([[0], np.cumsum(self._images)])
         start = 0
         while start < self.queries:
@@ -85,7 +164,15 @@ class Protocol:
             start = stop
 
     def positives(self, queries: slice) -> Pairs:
-        """(row, column) of every query's positives, rising; rows count from the slice's start."""
+        """What some queries should find.
+
+        Args:
+          queries: a slice of them.
+
+        Returns:
+          Rows and columns of the pairs, each [positives], rising; rows count from the slice's
+          start.
+        """
         rows, columns = self._same_identity(queries)
         if self._same_camera == "keep":
             return rows, columns
@@ -95,8 +182,13 @@ class Protocol:
     def hide(self, distances: NDArray[np.floating], queries: slice, columns: slice) -> None:
         """Makes NaN, in place, of the distances that are none to a negative.
 
+        Positives are hidden as well as what the camera rule drops: what is left is what may stand
+        before a positive and count against it.
+
         Args:
           distances: [queries, columns] of these two slices.
+          queries: a slice of the queries.
+          columns: a slice of the columns.
         """
         rows, people = self._same_identity(queries)
         here = (people >= columns.start) & (people < columns.stop)
@@ -106,15 +198,42 @@ class Protocol:
             for camera in np.unique(seen_by):
                 distances[np.ix_(seen_by == camera, taken_by == camera)] = np.nan
 
+    def has_positive(self) -> NDArray[np.bool_]:
+        """[queries], which of them have something to find; the others do not count."""
+        found = np.zeros(self.queries, bool)
+        for block in self.blocks():
+            found[block.start + self.positives(block)[0]] = True
+        return found
+
+    def candidates(self, query: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The gallery images that are ranked for one query, in gallery order.
+
+        For lists that a person looks at; an evaluation never lists them.
+
+        Returns:
+          [n] indices of the gallery, and [n] whether each is a positive.
+        """
+        this, columns = slice(query, query + 1), slice(0, len(self.kept))
+        positive = np.zeros(len(self.kept), bool)
+        positive[self.positives(this)[1]] = True
+        negative = np.zeros((1, len(self.kept)))
+        self.hide(negative, this, columns)
+        ranked = positive | ~np.isnan(negative[0])
+        return self.kept[ranked], positive[ranked]
+
     def _same_identity(self, queries: slice) -> Pairs:
+        """As `positives`, before the camera rule."""
         images = self._images[queries]
         starts = np.cumsum(images) - images
         places = np.repeat(self._first[queries] - starts, images) + np.arange(images.sum())
         return np.repeat(np.arange(len(images)), images), self._by_identity[places]
 
-    def why_nothing_is_left(self) -> str:
-        """The rule that left no query with a positive."""
-        people = self._query_identities[self._query_identities > DISTRACTOR]
+    def nothing_to_find(self) -> InputError:
+        """The error for a set without positives; it names the rule that took the last one."""
+        return InputError(f"No query has a positive to find: {self._why_nothing_is_left()}")
+
+    def _why_nothing_is_left(self) -> str:
+        people = self._query_identities[is_person(self._query_identities)]
         if not len(self.kept):
             return (
                 f"all {self._junk} gallery images have the identity {JUNK} (junk) and were "

@@ -1,8 +1,8 @@
 """Rank-k, mean average precision and mINP of a query set in a gallery.
 
 Everything about one query follows from the ranks of its positives, so the gallery is never put in
-order: `ranking` counts what is before each. A gallery image comes before another when its distance
-is smaller or, at equal distance, when it stands earlier in the gallery.
+order: `ranking` counts what is before each, and `precision` has the formulas. A gallery image is
+before another if its distance is smaller or, at equal distance, if it is earlier in the gallery.
 """
 
 import dataclasses
@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.metrics import ranking
+from fgsam_jax.metrics.counting import Ranks
+from fgsam_jax.metrics.precision import query_scores
 from fgsam_jax.metrics.protocol import Protocol
-from fgsam_jax.metrics.ranking import Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Scores:
     """What an evaluation found; all but the last are fractions between 0 and 1.
 
     Attributes:
-      cmc: [max_rank] float64, the share of valid queries with a hit among the first k images.
+      cmc: [max_rank] float64, share of valid queries with a hit among the first k images.
       map: mean average precision, the mean of the precision at every hit. What torchreid,
         fast-reid and most papers report.
       map_trapezoid: the area under the precision-recall curve by the trapezoid rule, the official
@@ -43,7 +44,7 @@ class Scores:
     valid_queries: int
 
     def rank(self, k: int) -> float:
-        """The share of valid queries with a hit among the first k images."""
+        """Rank-k accuracy: `cmc` at k, which counts from 1; beyond max_rank an InputError."""
         if not 1 <= k <= len(self.cmc):
             raise InputError(
                 f"rank {k} was asked for, but the ranks 1 to {len(self.cmc)} were evaluated: "
@@ -52,7 +53,7 @@ class Scores:
         return float(self.cmc[k - 1])
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores as plain numbers and lists, ready for JSON."""
+        """The scores as plain numbers and lists, ready for JSON, by the names of the fields."""
         return dataclasses.asdict(self) | {"cmc": self.cmc.tolist()}
 
 
@@ -92,6 +93,12 @@ def evaluate(
     Raises:
       InputError: shapes that do not fit, an empty set, embeddings that are not finite, or no
         query left; the message names the rule that took the last one.
+
+    Example:
+      >>> queries, gallery = [[0.0], [5.0]], [[0.1], [0.3], [4.0], [5.0]]
+      >>> scores = evaluate(queries, [1, 2], [1, 1], gallery, [3, 1, 2, 2], [2, 2, 2, 1])
+      >>> scores.cmc[:2], scores.map, scores.valid_queries  # the second query's twin is dropped
+      (array([0.5, 1. ]), 0.75, 2)
     """
     queries = _embeddings("query", query_embeddings)
     gallery = _embeddings("gallery", gallery_embeddings)
@@ -123,6 +130,9 @@ def evaluate_distances(
 ) -> Scores:
     """Scores the rankings of a matrix of distances, for example of re-ranked ones.
 
+    Distances of equal embeddings must be equal here to tie, which those of a matrix product
+    seldom are: prefer `evaluate` where there are embeddings.
+
     Args:
       distances: [queries, gallery], smaller is more alike; infinity is allowed, NaN is not.
         Compared as they are from float32 on, whole numbers of more than 16 bits as float64.
@@ -134,7 +144,12 @@ def evaluate_distances(
       max_rank: see `evaluate`.
 
     Raises:
-      InputError: as `evaluate`.
+      InputError: as `evaluate`, and NaN among the distances.
+
+    Example:
+      >>> scores = evaluate_distances([[0.1, 0.2, 0.3]], [1], [1], [2, 1, 1], [2, 2, 2])
+      >>> scores.rank(1), scores.rank(2), round(scores.map, 4)  # (1/2 + 2/3) / 2
+      (0.0, 1.0, 0.5833)
     """
     matrix = np.asarray(distances)
     if matrix.ndim != 2:
@@ -152,40 +167,13 @@ def evaluate_distances(
     return _scores(ranking.of_distances(matrix, protocol), protocol, max_rank)
 
 
-def check_matches(
-    query_identities: ArrayLike,
-    query_cameras: ArrayLike,
-    gallery_identities: ArrayLike,
-    gallery_cameras: ArrayLike,
-    *,
-    same_camera: str = "drop_same_identity",
-) -> None:
-    """Whether some query has something to find, which `evaluate` would only say in the end.
-
-    Args:
-      query_identities: [queries] int.
-      query_cameras: [queries] int.
-      gallery_identities: [gallery] int.
-      gallery_cameras: [gallery] int.
-      same_camera: see `evaluate`.
-
-    Raises:
-      InputError: as `evaluate`, where no query is left.
-    """
-    shape = (len(np.asarray(query_identities)), len(np.asarray(gallery_identities)))
-    protocol = Protocol(
-        query_identities, query_cameras, gallery_identities, gallery_cameras, same_camera, shape
-    )
-    if not any(len(protocol.positives(block)[0]) for block in protocol.blocks()):
-        raise InputError(f"No query has a positive to find: {protocol.why_nothing_is_left()}")
-
-
 def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores:
+    """The means over all queries that have a positive, in the order of the queries."""
     if max_rank < 1:
         raise InputError(f"max_rank is {max_rank}: expected at least 1.")
-    queries = np.concatenate([_query_scores(ranks) for ranks in found])
+    queries = np.concatenate([query_scores(ranks) for ranks in found])
     if not len(queries):
-        raise InputError(f"No query has a positive to find: {protocol.why_nothing_is_left()}")
+        raise protocol.nothing_to_find()
     first, at_hits, trapezoid, interpolated, inverse_penalty = queries.T
     counts = np.bincount(np.minimum(first, max_rank + 1).astype(int), minlength=max_rank + 2)
     return Scores(
@@ -198,38 +186,8 @@ def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores
     )
 
 
-def _query_scores(found: Ranks) -> NDArray[np.float64]:
-    """[valid queries, 5]: the first rank and the results of `_average_precisions`."""
-    scores = np.empty((len(found.counts), 5))
-    starts = np.cumsum(found.counts) - found.counts
-    # Queries with equally many positives make a rectangle.
-    for count in np.unique(found.counts[found.counts > 0]):
-        some = np.flatnonzero(found.counts == count)
-        ranks = found.ranks[starts[some, None] + np.arange(count)]
-        scores[some, 0] = ranks[:, 0]
-        scores[some, 1:] = _average_precisions(ranks)
-    return scores[found.counts > 0]
-
-
-def _average_precisions(ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Average precision by three formulas, and the inverse negative penalty.
-
-    Args:
-      ranks: [queries, positives], rising in each row.
-
-    Returns:
-      [queries, 4].
-    """
-    hits = np.arange(1, ranks.shape[1] + 1)
-    precision = hits / ranks
-    # Market-1501's MATLAB code starts the curve at precision 1.
-    before = np.where(ranks > 1, (hits - 1) / np.maximum(ranks - 1, 1), 1.0)
-    best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)
-    results = (precision, (before + precision) / 2, best_from_here, precision[:, -1:])
-    return np.stack([np.mean(result, axis=1) for result in results], axis=1)
-
-
 def _embeddings(images: str, values: ArrayLike) -> NDArray[Any]:
+    """An array [n, dim], not copied; `images` names it in an error."""
     array = np.asarray(values)
     if array.size == 0:
         raise InputError(

@@ -1,4 +1,9 @@
-"""A trained model that turns images or files into descriptors."""
+"""A trained model that turns images or files into descriptors.
+
+A descriptor is the row of all branches' embeddings, each brought to length 1 and the whole as
+well, so that Euclidean distances lie in [0, 2] and rank as cosine similarity does:
+:math:`d^2 = 2 - 2 \\cos`.
+"""
 
 import dataclasses
 import os
@@ -21,11 +26,13 @@ _SMALLER = (1, 8, 32, 128, 512, 2048)
 
 
 class Embedder:
-    """A trained model that turns images into descriptors.
+    """A trained model that turns images into descriptors; `load` makes one.
+
+    It holds a copy of the weights on every local device, and shares each call's images among them.
 
     Attributes:
-      info: what the checkpoint says of itself.
-      step: of the checkpoint.
+      info: what the checkpoint says of itself: configuration, phase, names of labels, versions.
+      step: of the checkpoint, in training steps of its phase.
     """
 
     def __init__(
@@ -36,7 +43,14 @@ class Embedder:
         *,
         dtype: str | None = None,
     ):
-        """See `load`; variables as `model.apply` takes them."""
+        """From parts; `load` finds them in a run's folder.
+
+        Args:
+          info: of the checkpoint, from which the model is built.
+          variables: as `model.apply` takes them.
+          step: of the checkpoint.
+          dtype: see `load`.
+        """
         self.info, self.step = info, step
         largest = info.config.evaluation_batch
         sizes = [size for size in _SMALLER if size < largest]
@@ -48,16 +62,24 @@ class Embedder:
         Images are decoded and resized batch by batch, on all cores, while the devices work. Batches
         hold 1, 8, 32, ... or `config.evaluation_batch` images, see `BatchedEmbedding`: the first
         call of a size waits for its compilation, and descriptors of different sizes differ by no
-        more than rounding.
+        more than rounding. Files need never fit in memory at once.
 
         Args:
-          images: uint8 RGB [n, height, width, 3] of any size, or one image file or several.
+          images: uint8 RGB [n, height, width, 3] of any size, or one image file or several in any
+            format that Pillow reads. They are resized to the size trained on, bilinearly and
+            without keeping their proportions: pass crops of people, not whole pictures.
 
         Returns:
-          [n, dim] float32, rows of length 1.
+          [n, dim] float32, rows of length 1, in the order of the images.
 
         Raises:
           InputError: the array is not such images, or a file does not decode.
+
+        Example:
+          >>> embedder = fgsam_jax.load("runs/market")  # doctest: +SKIP
+          >>> rows = embedder.embed(["a.jpg", "b.jpg", "c.jpg"])  # doctest: +SKIP
+          >>> np.linalg.norm(rows[1:] - rows[0], axis=1)  # doctest: +SKIP
+          array([0.61, 1.32], dtype=float32)
         """
         if isinstance(images, str | Path):
             images = [images]
@@ -79,21 +101,31 @@ def load(
 ) -> Embedder:
     """Restore a trained model from a run's folder; the checkpoint alone says what it is.
 
+    Neither the configuration file nor the data set of the training is needed.
+
     Args:
-      workdir: of the run.
+      workdir: of the run, what was given as `--workdir`.
       phase: its name; by default the last one that has a checkpoint.
-      which: "last" or "best".
+      which: "last", or "best" by mAP; the last where none was evaluated on the way.
       dtype: to compute in, "float32" or "bfloat16"; by default the one it was trained in.
         Descriptors are float32 in either.
 
     Raises:
       InputError: there is no such checkpoint or dtype, or the checkpoint is broken.
+
+    Example:
+      >>> embedder = fgsam_jax.load("runs/market", which="best")  # doctest: +SKIP
+      >>> embedder.embed("query/0001_c1s1_001051_00.jpg").shape  # doctest: +SKIP
+      (1, 2304)
     """
     return Embedder(*restore(Path(workdir), phase, which), dtype=dtype)
 
 
 class _Sized:
-    """Images of one size, each made when a slice asks for it."""
+    """Images of one size, each made when a slice asks for it.
+
+    It has the length and the slices of an array uint8 [n, height, width, 3], which is never whole.
+    """
 
     def __init__(self, items: Any, make: Callable[[Any], np.ndarray], pool: ThreadPoolExecutor):
         self._items, self._make, self._pool = items, make, pool
@@ -121,6 +153,7 @@ def _sized(images: Any, size: tuple[int, int], pool: ThreadPoolExecutor) -> Any:
 
 
 def _read(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+    """One file as uint8 RGB [height, width, 3] of a size (width, height)."""
     width, height = size
     return resize(read_image(Path(path))[1], height, width)
 

@@ -1,4 +1,9 @@
-"""Images to descriptors, in batches: the host reads ahead while the devices work."""
+"""Images to descriptors, in batches: the host reads ahead while the devices work.
+
+At any time one batch is being computed, the one before it is on its way back to the host, and the
+next two are being read and resized. `Embedder` and the evaluations share this loop, so that what is
+served is what was scored.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -34,6 +39,12 @@ class BatchedEmbedding:
 
     With several processes each embeds a share over its own devices, and all get the whole; all
     must call it alike.
+
+    Example:
+      >>> embed = BatchedEmbedding(info.model(), variables, 256)  # doctest: +SKIP
+      >>> found = embed(images, "gallery")  # doctest: +SKIP
+      >>> found["descriptor"].shape, found["attributes"]["hat"].shape  # doctest: +SKIP
+      ((19732, 2304), (19732,))
     """
 
     def __init__(self, model: nn.Module, variables: dict[str, Any], *sizes: int):
@@ -70,7 +81,10 @@ class BatchedEmbedding:
         return self._rows(images, 0, len(images), title)
 
     def _shared(self, images: Any, title: str | None) -> Embedded:
-        """The result for all rows, of which this process works out one share."""
+        """The result for all rows, of which this process works out one share.
+
+        Where reading fails in one process, all of them raise InputError.
+        """
         processes, count = jax.process_count(), len(images)
         # Shares are equally long, as gathering wants them: the last may begin in the one before.
         share = -(-count // processes)
@@ -87,7 +101,10 @@ class BatchedEmbedding:
         return jax.tree.map(whole, multihost_utils.process_allgather(found))
 
     def _rows(self, images: Any, first: int, last: int, title: str | None) -> Embedded:
-        """The result for the rows first, ..., last - 1."""
+        """The result for the rows first, ..., last - 1, worked out by this process alone.
+
+        Images and title are as for `__call__`.
+        """
         size = next((size for size in self._sizes if size >= last - first), self._sizes[-1])
 
         def read(start: int) -> np.ndarray:
@@ -122,7 +139,13 @@ def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
-    """The model's outputs with the running statistics, for uint8 [batch, height, width, 3]."""
+    """The model's outputs as in use and not in training: with the running statistics.
+
+    Args:
+      model: gives `Outputs`.
+      variables: "params", "batch_stats" and "constants" of the model.
+      images: uint8 [batch, height, width, 3].
+    """
     return cast(Outputs, model.apply(variables, images))
 
 
@@ -132,7 +155,7 @@ def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module
     Args:
       variables: of the model.
       images: uint8 [batch, height, width, 3].
-      model: gives `Outputs`.
+      model: gives `Outputs` with a plenary branch.
 
     Returns:
       "descriptor" [batch, dim] of length 1, "plenary" [batch, dim] of length 1, and

@@ -5,6 +5,7 @@ from PIL import Image
 
 from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
+from fgsam_jax.metrics.protocol import is_person
 from fgsam_jax.visualization import draw, poses
 
 _COLUMNS = 8
@@ -50,7 +51,7 @@ def pose_sheet(table: Table, crops: int = 2 * _COLUMNS) -> Image.Image:
 
 
 def _people(table: Table) -> np.ndarray:
-    return np.unique(table.identities[table.identities > 0])
+    return np.unique(table.identities[is_person(table.identities)])
 
 
 def _spaced(values: np.ndarray, number: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from fgsam_jax.checkpoint import restore
 from fgsam_jax.data import Table
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
+from fgsam_jax.metrics.protocol import Protocol, camera_rule, is_junk
 from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.models.pose_net import Pose
 from fgsam_jax.retrieval.inference import BatchedEmbedding, forward
@@ -29,14 +30,15 @@ def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
     folder = workdir / "pictures"
     folder.mkdir(exist_ok=True)
     query, gallery = datasets.table("query"), datasets.table("gallery")
-    gallery = gallery.select(gallery.identities != -1)
+    gallery = gallery.select(~is_junk(gallery.identities))
+    rule = camera_rule(query.cameras, gallery.cameras)
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
     embedding = BatchedEmbedding(info.model(), variables, info.config.evaluation_batch)
     found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
     if not distributed.first():
         return []
     written = [folder / "ranked_lists.png"]
-    _ranked_lists(shown, gallery, *found).save(written[0])
+    _ranked_lists(shown, gallery, *found, rule).save(written[0])
     if info.kind != "baseline":
         crops = jnp.asarray(shown.images[:_CROPS])
         parsed = jax.jit(lambda v: _pose(forward(info.model(), v, crops)).parsed)(variables)
@@ -64,18 +66,28 @@ def _pose(outputs: Outputs) -> Pose:
     return outputs.pose
 
 
-def _ranked_lists(query: Table, gallery: Table, query_rows: Any, gallery_rows: Any) -> Any:
-    """The best gallery images of each query, without those of its own identity and camera."""
+def _ranked_lists(
+    query: Table, gallery: Table, query_rows: np.ndarray, gallery_rows: np.ndarray, rule: str
+) -> Any:
+    """The best gallery images of each query, of those that an evaluation ranks for it.
+
+    Args:
+      query: [queries] images.
+      gallery: [gallery] images.
+      query_rows: [queries, dim], their descriptors.
+      gallery_rows: [gallery, dim].
+      rule: for images of the query's own camera, see `metrics.evaluate`.
+    """
+    protocol = Protocol(query.identities, query.cameras, gallery.identities, gallery.cameras, rule)
     lists: list[Any] = []
     correct, captions = [], []
     for row in range(len(query)):
+        candidates, same = protocol.candidates(row)
         distances = np.linalg.norm(gallery_rows - query_rows[row], axis=1)
-        same = gallery.identities == query.identities[row]
-        same_camera = (gallery.cameras == query.cameras[row]) & (query.cameras[row] > 0)
-        distances[same & same_camera] = np.inf
-        best = np.argsort(distances, kind="stable")[:_RANKS]
+        order = np.argsort(distances[candidates], kind="stable")[:_RANKS]
+        best = candidates[order]
         lists.append(gallery.images[best])
-        correct.append(same[best])
+        correct.append(same[order])
         captions.append(
             [f"{distances[i]:.2f}\n{_who(gallery.identities[i], gallery.cameras[i])}" for i in best]
         )

@@ -157,6 +157,25 @@ def test_without_cameras_the_same_person_is_a_match(splits, tmp_path):
     assert found(bare) == []
 
 
+def test_a_match_is_by_another_camera_than_the_query_where_that_is_known(tmp_path):
+    seen = [(1, 1), (2, 0), (3, 1), (3, 2), (0, 4), (-1, 4)]
+    gallery = [crop(tmp_path, f"{n}.jpg", *image) for n, image in enumerate(seen)]
+    for identity, camera, match in (
+        (1, 1, False),
+        (1, 2, True),
+        (1, 0, True),
+        (2, 1, True),
+        (2, 0, True),
+        (3, 1, True),
+        (0, 1, False),
+        (-1, 1, False),
+        (4, 1, False),
+    ):
+        query = [crop(tmp_path, "q.jpg", identity, camera)]
+        assert checks.has_match(query, gallery).tolist() == [match]
+        assert checks.has_match(query, []).tolist() == [False]
+
+
 @pytest.mark.parametrize(("split", "fatal"), [("train", False), ("gallery", True)])
 def test_cameras_of_some_images_only_are_fatal_where_evaluation_needs_them(splits, split, fatal):
     first = splits[split][0]

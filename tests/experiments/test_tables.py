@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from fgsam_jax.data import Table
-from fgsam_jax.errors import InputError
-from fgsam_jax.evaluation.reid import camera_rule, evaluate
+from fgsam_jax.evaluation.reid import evaluate
 from fgsam_jax.experiments import tables
 
 
@@ -45,13 +44,6 @@ def table(identities, cameras):
         cameras=np.array(cameras, np.int32),
         attributes={},
     )
-
-
-def test_the_camera_rule_follows_what_is_known():
-    assert camera_rule(table([1], [2]), table([1, 2], [1, 3])) == "drop_same_identity"
-    assert camera_rule(table([1], [0]), table([1, 2], [0, 0])) == "keep"
-    with pytest.raises(InputError, match="1 of 3 images of query and gallery have no camera"):
-        camera_rule(table([1], [2]), table([1, 2], [1, 0]))
 
 
 def test_without_cameras_every_image_of_a_person_is_a_match():

@@ -1,165 +1,14 @@
-r"""Compact bilinear pooling by count sketch.
-
-The outer product of two features, averaged over positions, is a rich second-order descriptor of
-:math:`C_x C_y` numbers. Its count sketch keeps inner products in expectation with a few thousand
-(Gao et al., "Compact Bilinear Pooling", 2016; Pham and Pagh, "Fast and Scalable Polynomial
-Kernels via Explicit Feature Maps", 2013):
-
-.. math::
-  \Psi(x)_k = \sum_{i : h(i) = k} s(i) x_i, \qquad
-  \Psi(x \otimes y) = \Psi(x) * \Psi(y) = F^{-1}(F \Psi(x) \cdot F \Psi(y))
-
-where the outer product is hashed with :math:`h_x + h_y \bmod d` and :math:`s_x s_y`.
-
-The four methods give the same numbers to float32 rounding; all but the first keep only their
-inputs for the backward pass:
-
-- "textbook": transforms and an inverse for every position and part; the reference.
-- "fft": the spectrum of x is shared by all parts, positions are summed in the frequency domain,
-  and each part takes one inverse. One image after another.
-- "gram": the positions are contracted first, in one matrix product, and only its few rows (one
-  for each channel of y) are sketched and transformed.
-- "roll": as "gram", but each row is rotated by its bin instead of transformed.
-"""
-
-from dataclasses import dataclass
-from functools import partial
+"""Compact bilinear pooling by four methods that give the same numbers."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fgsam_jax.bilinear.sketch import CountSketch, count_sketch
 from fgsam_jax.errors import InputError
 
 METHODS = ("textbook", "fft", "gram", "roll")
-
-
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["bins", "signs"], meta_fields=["size", "load"]
-)
-@dataclass(frozen=True)
-class CountSketch:
-    """The hash of one feature: which bin each channel falls into, and with which sign.
-
-    Attributes:
-      bins: [channels] int32 in [0, size).
-      signs: [channels] int8, +1 or -1.
-      size: number of bins, d.
-      load: no bin holds more channels; None where that is not known.
-    """
-
-    bins: jax.Array
-    signs: jax.Array
-    size: int
-    load: int | None = None
-
-
 Sketches = tuple[CountSketch, CountSketch]  # of x and of y
-
-
-def make_sketch(key: jax.Array, channels: int, size: int) -> CountSketch:
-    """Draw a count sketch: bins uniform in [0, size), signs fair.
-
-    Keep the tables with the weights that were trained on them; the same key may give other tables
-    under another version of JAX.
-    """
-    bin_key, sign_key = jax.random.split(key)
-    load = usual_load(channels, size)
-
-    def draw(key: jax.Array) -> jax.Array:
-        return jax.random.randint(key, (channels,), 0, size, jnp.int32)
-
-    def crowded(drawn: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return jnp.max(jnp.bincount(drawn[1], length=size)) > load
-
-    def again(drawn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        key = jax.random.fold_in(drawn[0], 0)
-        return key, draw(key)
-
-    _, bins = jax.lax.while_loop(crowded, again, (bin_key, draw(bin_key)))
-    signs = 2 * jax.random.bernoulli(sign_key, shape=(channels,)).astype(jnp.int8) - 1
-    return CountSketch(bins, signs, size, load)
-
-
-def usual_load(channels: int, size: int) -> int:
-    """The most channels that `make_sketch` puts into one bin; it draws again where more meet.
-
-    That is rare: of 2048 channels in 4096 bins more than 8 meet in one sketch of 70,000.
-    """
-    return 6 + 2 * -(-channels // size)
-
-
-def count_sketch(x: jax.Array, sketch: CountSketch) -> jax.Array:
-    r"""The count sketch :math:`\Psi(x)` of the last axis, in float32 or wider.
-
-    Args:
-      x: [..., channels].
-      sketch: for the same number of channels.
-
-    Returns:
-      [..., size].
-
-    Raises:
-      InputError: the sketch is for another number of channels.
-    """
-    if x.shape[-1] != len(sketch.bins):
-        raise InputError(
-            f"count_sketch got {x.shape[-1]} channels with a sketch for {len(sketch.bins)}"
-        )
-    # rfft refuses bfloat16, and sums of many terms want float32 anyway.
-    signed = x.astype(jnp.promote_types(x.dtype, jnp.float32)) * sketch.signs
-    return _sum_into_bins(signed, sketch.bins, sketch.size, sketch.load)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _sum_into_bins(x: jax.Array, bins: jax.Array, size: int, load: int | None) -> jax.Array:
-    """Sum the channels of each bin: [..., channels] and [channels] to [..., size]."""
-    return jax.lax.platform_dependent(
-        x,
-        bins,
-        cpu=partial(_scatter_into_bins, size=size),
-        default=partial(_gather_into_bins, size=size, load=load),
-    )
-
-
-@_sum_into_bins.defjvp
-def _sum_into_bins_jvp(size: int, load: int | None, primals: tuple, tangents: tuple) -> tuple:
-    # The sums are linear, so those of the tangents are the same. They are written as a scatter
-    # because its transpose is a gather: in the gradient each channel reads its bin.
-    x, bins = primals
-    zeros = jnp.zeros((*x.shape[:-1], size), x.dtype)
-    return _sum_into_bins(x, bins, size, load), zeros.at[..., bins].add(tangents[0])
-
-
-def _scatter_into_bins(x: jax.Array, bins: jax.Array, size: int) -> jax.Array:
-    """`_sum_into_bins` for a CPU."""
-    # Whole rows are added, channels leading: several times faster there than adding scattered
-    # numbers along the last axis, and at 2048 channels in 4096 bins faster than gathering.
-    sums = jax.ops.segment_sum(jnp.moveaxis(x, -1, 0).reshape(x.shape[-1], -1), bins, size)
-    return jnp.moveaxis(sums.reshape(size, *x.shape[:-1]), 0, -1)
-
-
-def _gather_into_bins(
-    x: jax.Array, bins: jax.Array, size: int, load: int | None = None
-) -> jax.Array:
-    """`_sum_into_bins` without a scatter, whose additions a GPU makes in no fixed order.
-
-    Sorted by bin, the channels of bin k are `held[k]` in a row from `first[k]` on. Round i adds
-    the i-th channel of every bin that has so many; with a known load the rounds become one kernel,
-    and without it the host of a GPU waits to learn how many there are.
-    """
-    order = jnp.argsort(bins, stable=True)
-    edges = jnp.searchsorted(bins[order], jnp.arange(size + 1), method="scan_unrolled")
-    first, held = edges[:-1], jnp.diff(edges)
-
-    def add(rank: jax.Array, sums: jax.Array) -> jax.Array:
-        channels = jnp.take(order, first + rank, mode="clip")
-        return sums + jnp.where(rank < held, jnp.take(x, channels, axis=-1, mode="clip"), 0)
-
-    zeros = jnp.zeros((*x.shape[:-1], size), x.dtype)
-    if load is None:
-        return jax.lax.fori_loop(0, jnp.max(held), add, zeros)
-    return jax.lax.fori_loop(0, load, add, zeros, unroll=min(load, 32))
 
 
 def compact_bilinear(
@@ -184,6 +33,15 @@ def compact_bilinear(
 
     Raises:
       InputError: shapes, sizes or the method do not fit.
+
+    Example:
+      >>> x, y = jnp.array([[[1.0, 2.0]]]), jnp.array([[[3.0, 5.0]]])  # one image, one position
+      >>> sketch_x = CountSketch(jnp.array([0, 1]), jnp.array([1, 1], jnp.int8), size=4)
+      >>> sketch_y = CountSketch(jnp.array([0, 3]), jnp.array([1, -1], jnp.int8), size=4)
+      >>> print(compact_bilinear(x, y, sketch_x, sketch_y, method="roll"))
+      [[-7.  6.  0. -5.]]
+
+    The products 3 and 6 fall into the bins 0 and 1, -5 into bin 3 and -10 into (1 + 3) mod 4 = 0.
     """
     whole = np.ones((1, y.shape[-1]), np.float32)
     return compact_bilinear_parts(x, y, whole, sketch_x, sketch_y, method=method)[:, 0]
@@ -213,6 +71,15 @@ def compact_bilinear_parts(
 
     Raises:
       InputError: shapes, sizes or the method do not fit.
+
+    Example:
+      >>> x, y = jnp.array([[[1.0, 2.0]]]), jnp.array([[[3.0, 5.0]]])  # one image, one position
+      >>> sketch_x = CountSketch(jnp.array([0, 1]), jnp.array([1, 1], jnp.int8), size=4)
+      >>> sketch_y = CountSketch(jnp.array([0, 3]), jnp.array([1, -1], jnp.int8), size=4)
+      >>> parts = np.eye(2)  # each channel of y alone
+      >>> print(compact_bilinear_parts(x, y, parts, sketch_x, sketch_y, method="roll"))
+      [[[  3.   6.   0.   0.]
+        [-10.   0.   0.  -5.]]]
     """
     if x.shape[:2] != y.shape[:2]:
         raise InputError(
@@ -231,6 +98,7 @@ def compact_bilinear_parts(
 
 
 def _textbook(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) -> jax.Array:
+    """The definition, position by position and part by part: [batch, parts, size]."""
     sketch_x, sketch_y = sketches
     size = sketch_x.size
     spectrum_x = jnp.fft.rfft(count_sketch(x, sketch_x), n=size)
@@ -240,6 +108,7 @@ def _textbook(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) 
 
 
 def _fft(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) -> jax.Array:
+    """The mean over positions before the inverse transform, which is linear."""
     sketch_x, sketch_y = sketches
     size = sketch_x.size
 
@@ -259,6 +128,11 @@ def _fft(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) -> ja
 # So the checkpoint costs no second pass: it makes the rotations again, and nothing else.
 @jax.checkpoint
 def _gram(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) -> jax.Array:
+    r"""Rows of the mean outer product, sketched by x and rotated by y's bins as spectra.
+
+    Channel j of y adds :math:`s_y(j) \, \mathrm{roll}(\Psi(\overline{y_j x}), h_y(j))`, which is a
+    product with :math:`s_y(j) e^{-2 \pi i k h_y(j) / d}` in the frequency domain.
+    """
     sketch_x, sketch_y = sketches
     size = sketch_x.size
     rows = count_sketch(_outer_product(x, y, parts.dtype), sketch_x)
@@ -272,6 +146,7 @@ def _gram(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) -> j
 
 @jax.checkpoint
 def _roll(x: jax.Array, y: jax.Array, parts: jax.Array, sketches: Sketches) -> jax.Array:
+    """As `_gram`, with rotated rows instead of their spectra."""
     sketch_x, sketch_y = sketches
     rows = count_sketch(_outer_product(x, y, parts.dtype), sketch_x)
     rolled = _roll_rows(rows, sketch_y.bins) * sketch_y.signs[:, None]
