@@ -38,7 +38,7 @@ def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
     if not distributed.first():
         return []
     written = [folder / "ranked_lists.png"]
-    _ranked_lists(shown, gallery, *found, rule).save(written[0])
+    _ranked_lists(shown, gallery, *found, rule=rule).save(written[0])
     if info.kind != "baseline":
         crops = jnp.asarray(shown.images[:_CROPS])
         parsed = jax.jit(lambda v: _pose(forward(info.model(), v, crops)).parsed)(variables)
