@@ -34,11 +34,11 @@ def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
     rule = camera_rule(query.cameras, gallery.cameras)
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
     embedding = BatchedEmbedding(info.model(), variables, info.config.evaluation_batch)
-    found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
+    rows, gallery_rows = (embedding(table.images)["descriptor"] for table in (shown, gallery))
     if not distributed.first():
         return []
     written = [folder / "ranked_lists.png"]
-    _ranked_lists(shown, gallery, *found, rule=rule).save(written[0])
+    _ranked_lists(shown, gallery, rows, gallery_rows, rule).save(written[0])
     if info.kind != "baseline":
         crops = jnp.asarray(shown.images[:_CROPS])
         parsed = jax.jit(lambda v: _pose(forward(info.model(), v, crops)).parsed)(variables)
