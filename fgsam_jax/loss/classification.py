@@ -12,7 +12,7 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: [batch] int; -1 means unlabelled.
 
     Returns:
-      [batch], in float32 or wider; 0 where unlabelled. A mean over the batch therefore weighs a
+      [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes. A mean over the batch therefore weighs a
       labelled example the same, whatever share of the batch is labelled.
 
     Example:
@@ -22,5 +22,8 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     log_probabilities = jax.nn.log_softmax(logits)
-    chosen = jnp.take_along_axis(log_probabilities, jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
-    return jnp.where(labels >= 0, -chosen, 0)
+    # Chosen by comparison: the gradient of an index is a scatter, which a GPU adds in no fixed order.
+    classes = logits.shape[-1]
+    right = labels[:, None] == jnp.arange(classes)
+    chosen = jnp.sum(jnp.where(right, log_probabilities, 0), axis=-1)
+    return jnp.where(labels < 0, 0, jnp.where(labels < classes, -chosen, jnp.nan))

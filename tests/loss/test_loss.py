@@ -288,6 +288,16 @@ def test_attribute_cross_entropy_is_finite_for_very_sure_logits():
     assert np.isfinite(jax.jit(jax.jacrev(losses))(logits)).all()
 
 
+def test_the_gradient_of_attribute_cross_entropy_has_no_scatter():
+    labels = jnp.array([0, 1])
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(attribute_cross_entropy(x, labels))))
+    assert "scatter" not in gradient.lower(jnp.ones((2, 3))).as_text()
+
+
+def test_a_label_beyond_the_classes_is_not_a_number():
+    assert np.isnan(attribute_cross_entropy(jnp.zeros((1, 3)), jnp.array([3]))).all()
+
+
 def test_pose_error_is_half_the_weighted_sum_of_squares_of_each_image():
     prediction = jnp.zeros((2, 2, 1, 3)).at[0, 0, 0].set(jnp.array([1.0, 2.0, 3.0]))
     target = jnp.zeros((2, 2, 1, 3)).at[0, 1, 0, 0].set(4.0).at[1].set(1.0)
