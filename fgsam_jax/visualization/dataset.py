@@ -7,6 +7,7 @@ from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
 from fgsam_jax.metrics.protocol import is_person
 from fgsam_jax.visualization import draw, poses
+from fgsam_jax.visualization.layout import stacked
 
 _COLUMNS = 8
 
@@ -47,7 +48,7 @@ def pose_sheet(table: Table, crops: int = 2 * _COLUMNS) -> Image.Image:
         for row in rows
     ]
     captions = [_broken(str(table.names[row])) for row in rows]
-    return draw.stacked(draw.contact_sheet(tiles, _COLUMNS, captions), poses.pose_key())
+    return stacked(draw.contact_sheet(tiles, _COLUMNS, captions), poses.pose_key())
 
 
 def _people(table: Table) -> np.ndarray:

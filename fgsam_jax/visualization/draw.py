@@ -9,18 +9,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.visualization.layout import (
+    INK,
+    LINE_HEIGHT,
+    MARGIN,
+    PAPER,
+    Crop,
+    as_tile,
+    colour_key,
+    font,
+    grid,
+    stacked,
+    text_size,
+)
 
-TILE_HEIGHT = 256
-_MARGIN = 10
 _FRAME = 6
-_FONT_SIZE = 13
-_LINE_HEIGHT = 17
-
-_PAPER = (255, 255, 255)
-_INK = (40, 40, 40)
 _QUERY = (90, 90, 90)
 # Green and vermilion of Okabe and Ito's palette, which differ for the colour-blind too.
 _RIGHT = (0, 158, 115)
@@ -32,8 +38,6 @@ _RAMP = np.array(
     [(8, 8, 60), (75, 16, 128), (158, 42, 128), (226, 82, 88), (250, 152, 54), (250, 240, 150)],
     np.float64,
 )
-
-Crop = Image.Image | NDArray[Any]
 
 
 def ranked_lists(
@@ -84,7 +88,7 @@ def ranked_lists(
             + [f"rank {n}\n{text}".strip() for n, text in enumerate(found_captions, 1)]
         )
     legend = [(_QUERY, "query"), (_RIGHT, "same person"), (_WRONG, "another person")]
-    return stacked(_grid(rows, captions, first_column_gap=2 * _MARGIN), colour_key(legend))
+    return stacked(grid(rows, captions, first_column_gap=2 * MARGIN), colour_key(legend))
 
 
 def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) -> Image.Image:
@@ -113,7 +117,7 @@ def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) 
         tile = as_tile(image)
         rows.append([tile, *(_overlay(tile, parts[..., part]) for part in range(heat.shape[3]))])
     header = ["image", *(name.replace("_", " ") for name in part_names)]
-    return stacked(_grid(rows, header=header), _ramp_key())
+    return stacked(grid(rows, header=header), _ramp_key())
 
 
 def contact_sheet(
@@ -137,7 +141,7 @@ def contact_sheet(
     _same_length("pictures", tiles, "captions", captions)
     shown = [as_tile(tile) for tile in tiles]
     starts = range(0, len(shown), columns)
-    return _grid(
+    return grid(
         [shown[start : start + columns] for start in starts],
         [list(captions[start : start + columns]) for start in starts],
     )
@@ -146,25 +150,6 @@ def contact_sheet(
 def _same_length(name: str, one: Any, other_name: str, other: Any) -> None:
     if len(one) != len(other):
         raise InputError(f"{len(one)} {name} came with {len(other)} {other_name}.")
-
-
-def as_picture(image: Crop) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or not array.size:
-        raise InputError(
-            f"A picture must be uint8 RGB of the shape [height, width, 3], "
-            f"but came as {array.dtype} with the shape {array.shape}."
-        )
-    return Image.fromarray(array)
-
-
-def as_tile(image: Crop) -> Image.Image:
-    """The picture at the height of a tile, its shape kept."""
-    picture = as_picture(image)
-    width = max(1, round(picture.width * TILE_HEIGHT / picture.height))
-    return picture.resize((width, TILE_HEIGHT), Image.Resampling.BICUBIC)
 
 
 def _framed(tile: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
@@ -192,91 +177,14 @@ def _overlay(tile: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
     return Image.fromarray(np.round(blended).astype(np.uint8))
 
 
-def _font() -> Any:
-    return ImageFont.load_default(size=_FONT_SIZE)
-
-
-def _text_size(text: str) -> tuple[int, int]:
-    """Width and height of a caption of one or several lines."""
-    lines = text.splitlines()
-    width = max((_font().getlength(line) for line in lines), default=0)
-    return int(np.ceil(width)), _LINE_HEIGHT * len(lines)
-
-
-def _write(draw: ImageDraw.ImageDraw, x: float, y: float, text: str) -> None:
-    """Writes lines centred on x, from y downwards."""
-    for number, line in enumerate(text.splitlines()):
-        draw.text((x, y + number * _LINE_HEIGHT), line, fill=_INK, font=_font(), anchor="ma")
-
-
-def _grid(
-    rows: list[list[Image.Image]],
-    captions: list[list[str]] | None = None,
-    header: list[str] | None = None,
-    first_column_gap: int = 0,
-) -> Image.Image:
-    """Tiles in rows and columns with captions below them and a header above the columns."""
-    if not any(rows):
-        raise InputError("There is no picture to show: pass at least one.")
-    captions = captions or [[""] * len(row) for row in rows]
-    columns = max(len(row) for row in rows)
-    widths = [0] * columns
-    for row, texts in zip(rows, captions, strict=True):
-        for column, (tile, text) in enumerate(zip(row, texts, strict=True)):
-            widths[column] = max(widths[column], tile.width, _text_size(text)[0])
-    for column, text in enumerate(header or []):
-        widths[column] = max(widths[column], _text_size(text)[0])
-    lefts = [_MARGIN]
-    for column, width in enumerate(widths):
-        lefts.append(lefts[-1] + width + _MARGIN + (first_column_gap if column == 0 else 0))
-    heights = [
-        max(tile.height for tile in row) + max(_text_size(text)[1] for text in texts) + 4
-        for row, texts in zip(rows, captions, strict=True)
-    ]
-    top = _MARGIN + (_LINE_HEIGHT + 2 if header else 0)
-
-    sheet = Image.new("RGB", (lefts[-1], top + sum(heights) + _MARGIN * len(rows)), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for column, text in enumerate(header or []):
-        _write(draw, lefts[column] + widths[column] / 2, _MARGIN, text)
-    for row, texts, height in zip(rows, captions, heights, strict=True):
-        for column, (tile, text) in enumerate(zip(row, texts, strict=True)):
-            middle = lefts[column] + widths[column] / 2
-            sheet.paste(tile, (int(middle - tile.width / 2), top))
-            _write(draw, middle, top + tile.height + 3, text)
-        top += height + _MARGIN
-    return sheet
-
-
-def colour_key(entries: list[tuple[tuple[int, int, int], str]]) -> Image.Image:
-    width = sum(_text_size(text)[0] + 40 for _, text in entries)
-    key = Image.new("RGB", (width + _MARGIN, _LINE_HEIGHT + _MARGIN), _PAPER)
-    draw, x = ImageDraw.Draw(key), _MARGIN
-    for colour, text in entries:
-        draw.rectangle((x, 1, x + 13, 14), outline=colour, width=4)
-        draw.text((x + 20, 0), text, fill=_INK, font=_font())
-        x += _text_size(text)[0] + 40
-    return key
-
-
 def _ramp_key() -> Image.Image:
     bar = Image.fromarray(np.tile(_ramp(np.linspace(0, 1, 160)), (12, 1, 1)))
     low, high = "least in its map", "most"
-    left = _MARGIN + _text_size(low)[0] + 8
-    width = left + bar.width + 8 + _text_size(high)[0] + _MARGIN
-    key = Image.new("RGB", (width, _LINE_HEIGHT + _MARGIN), _PAPER)
+    left = MARGIN + text_size(low)[0] + 8
+    width = left + bar.width + 8 + text_size(high)[0] + MARGIN
+    key = Image.new("RGB", (width, LINE_HEIGHT + MARGIN), PAPER)
     draw = ImageDraw.Draw(key)
-    draw.text((_MARGIN, 0), low, fill=_INK, font=_font())
+    draw.text((MARGIN, 0), low, fill=INK, font=font())
     key.paste(bar, (left, 2))
-    draw.text((left + bar.width + 8, 0), high, fill=_INK, font=_font())
+    draw.text((left + bar.width + 8, 0), high, fill=INK, font=font())
     return key
-
-
-def stacked(*pictures: Image.Image) -> Image.Image:
-    """Pictures below one another, a sheet and its key for example."""
-    size = max(picture.width for picture in pictures), sum(picture.height for picture in pictures)
-    whole, top = Image.new("RGB", size, _PAPER), 0
-    for picture in pictures:
-        whole.paste(picture, (0, top))
-        top += picture.height
-    return whole

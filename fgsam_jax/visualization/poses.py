@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels import skeleton
-from fgsam_jax.visualization.draw import Crop, as_picture, as_tile, colour_key
+from fgsam_jax.visualization.layout import Crop, as_picture, as_tile, colour_key
 
 # Right side of the body warm, left side cold, the middle neutral.
 _SIDES = {"right": (255, 140, 40), "left": (60, 170, 255), "": (240, 240, 120)}

@@ -34,11 +34,11 @@ def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
     rule = camera_rule(query.cameras, gallery.cameras)
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
     embedding = BatchedEmbedding(info.model(), variables, info.config.evaluation_batch)
-    rows, gallery_rows = (embedding(table.images)["descriptor"] for table in (shown, gallery))
+    found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
     if not distributed.first():
         return []
     written = [folder / "ranked_lists.png"]
-    _ranked_lists(shown, gallery, rows, gallery_rows, rule).save(written[0])
+    _ranked_lists(shown, gallery, rule, *found).save(written[0])
     if info.kind != "baseline":
         crops = jnp.asarray(shown.images[:_CROPS])
         parsed = jax.jit(lambda v: _pose(forward(info.model(), v, crops)).parsed)(variables)
@@ -67,16 +67,16 @@ def _pose(outputs: Outputs) -> Pose:
 
 
 def _ranked_lists(
-    query: Table, gallery: Table, query_rows: np.ndarray, gallery_rows: np.ndarray, rule: str
+    query: Table, gallery: Table, rule: str, query_rows: np.ndarray, gallery_rows: np.ndarray
 ) -> Any:
     """The best gallery images of each query, of those that an evaluation ranks for it.
 
     Args:
       query: [queries] images.
       gallery: [gallery] images.
+      rule: for images of the query's own camera, see `metrics.evaluate`.
       query_rows: [queries, dim], their descriptors.
       gallery_rows: [gallery, dim].
-      rule: for images of the query's own camera, see `metrics.evaluate`.
     """
     protocol = Protocol(query.identities, query.cameras, gallery.identities, gallery.cameras, rule)
     lists: list[Any] = []

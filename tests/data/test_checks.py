@@ -1,5 +1,6 @@
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -342,7 +343,7 @@ def test_the_joint_table_counts_people_and_states():
 
 def a_set(counts, test):
     """Crops of train with so many images a person, and query and gallery of as many others."""
-    place = checks.Path("/images")
+    place = Path("/images")
     train = [
         crop(place, f"t{person}_{n}.jpg", person, 1 + n % 3, hat=person % 2, age=0)
         for person, count in enumerate(counts, 1)

@@ -4,7 +4,7 @@ from PIL import Image
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels import skeleton
-from fgsam_jax.visualization import draw, poses
+from fgsam_jax.visualization import draw, layout, poses
 
 GREY = np.full((64, 32, 3), 128, np.uint8)
 
@@ -17,7 +17,7 @@ def count(picture, colour):
     return int((pixels(picture) == colour).all(axis=-1).sum())
 
 
-def frame(height=draw.TILE_HEIGHT, width=draw.TILE_HEIGHT // 2, border=6):
+def frame(height=layout.TILE_HEIGHT, width=layout.TILE_HEIGHT // 2, border=6):
     """Pixels of one frame around a tile of 1:2."""
     return (height + 2 * border) * (width + 2 * border) - height * width
 
@@ -55,7 +55,7 @@ def test_captions_take_room_and_ink():
         gallery_captions=[["distance 0.412\nid 3, camera 4"]],
     )
     assert told.height > plain.height
-    assert count(told, draw._INK) > count(plain, draw._INK) > 0
+    assert count(told, layout.INK) > count(plain, layout.INK) > 0
 
 
 def test_part_maps_are_brightest_where_the_map_is_highest():
