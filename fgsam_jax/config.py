@@ -14,6 +14,7 @@ from typing import Any, Literal
 from fgsam_jax.errors import InputError
 from fgsam_jax.options import Count, Eights, Natural, NonNegative, Positive, Seed, misfits
 
+Dtype = Literal["float32", "bfloat16"]
 _UNNAMED: Any = ""  # refused: every phase must say which model it trains
 
 
@@ -84,7 +85,7 @@ class Model:
     # triplet loss is 62.7 with it and 59.3 without, and no branch shrinks (docs/results.md).
     bnneck: bool = True
     # "bfloat16" computes in it; parameters and losses stay float32.
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
 
 @dataclass
@@ -222,7 +223,7 @@ def to_dict(config: Config) -> dict:
 
 def from_dict(values: dict) -> Config:
     """The inverse of `to_dict`. Raises InputError on fields this version does not know."""
-    sections = {
+    sections: dict[str, Any] = {
         f.name: f.type for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)
     }
     try:

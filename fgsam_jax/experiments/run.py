@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fgsam_jax.config import Config, Data, Init, PoseData, Synthetic
 from fgsam_jax.data.pipeline import Datasets
@@ -73,7 +73,7 @@ def expand(config: Config, workdir: Path) -> Config:
 
 
 def _filled(section: Section, workdir: Path) -> Section:
-    texts = {
+    texts: dict[str, Any] = {
         name: value.replace("{workdir}", str(workdir))
         for name, value in vars(section).items()
         if isinstance(value, str)
