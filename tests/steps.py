@@ -14,6 +14,7 @@ from fgsam_jax.models.factory import variable_shapes
 from fgsam_jax.runtime.distributed import AXIS, replicate
 from fgsam_jax.training.state import make_state
 from fgsam_jax.training.step import parallel_train_steps
+from fgsam_jax.training.update import Update
 
 PHASES = {
     "pose": POSE,
@@ -54,11 +55,8 @@ def run(phase, before, optimizer, count, *, length=1, resident=False, **options)
     """
     devices = jax.local_devices()[:count]
     update = parallel_train_steps(
+        Update(model(phase.model, AXIS), make_objective(phase, AXIS), optimizer, **options),
         devices if jax.process_count() == 1 else None,
-        model=model(phase.model, axis_name=AXIS),
-        objective=make_objective(phase, AXIS),
-        optimizer=optimizer,
-        **options,
     )
     state = replicate(before, devices)
     key = replicate(jax.random.key(3), devices)

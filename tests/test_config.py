@@ -1,11 +1,12 @@
 import dataclasses
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import pytest
 
-from fgsam_jax.config import Config, Data, Phase, PoseData, check, expand, from_dict, to_dict
+from fgsam_jax.config import Config, Data, Loss, Phase, PoseData, check, from_dict, to_dict
 from fgsam_jax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -44,14 +45,6 @@ def test_a_field_of_another_version_is_refused_by_name():
         from_dict(values)
 
 
-def test_the_folder_of_the_run_stands_in_for_workdir():
-    config = Config(data=Data(source="{workdir}/set"), pose_data=PoseData(source="elsewhere"))
-    filled = expand(config, Path("/runs/a"))
-    assert filled.data.source == "/runs/a/set"
-    assert filled.pose_data.source == "elsewhere"
-    assert config.data.source == "{workdir}/set"
-
-
 GOOD = Phase("a", model="fgsam", triplet="focal", batch=8, images_per_identity=4)
 
 
@@ -75,8 +68,14 @@ def with_phases(*phases):
             with_phases(dataclasses.replace(GOOD, images_per_identity=0)),
             "triplet loss and needs images_per_identity of 2 or more, got 0",
         ),
-        (with_phases(dataclasses.replace(GOOD, epochs=0)), "must be 1 or more"),
-        (with_phases(dataclasses.replace(GOOD, halve_every=0)), "must be 1 or more"),
+        (with_phases(dataclasses.replace(GOOD, epochs=0)), r"phases\[0\].epochs must be 1 or more"),
+        (with_phases(Phase("a")), r"phases\[0\].model is one of pose, .*; got ''"),
+        (with_phases(dataclasses.replace(GOOD, learning_rate=0.0)), "must be above 0, got 0.0"),
+        (with_phases(dataclasses.replace(GOOD, warmup_epochs=math.nan)), "must be finite, got nan"),
+        (Config(phases=(GOOD,), loss=Loss(margin=math.inf)), "config.loss.margin must be finite"),
+        (Config(phases=(GOOD,), seed=2**32), "config.seed must be 0 or more and below"),
+        (Config(phases=(GOOD,), data=Data(split_seed=-1)), "config.data.split_seed must be 0 or"),
+        (Config(phases=(GOOD,), pose_data=PoseData(width=4)), "width must be 0 or a multiple of 8"),
     ],
 )
 def test_what_cannot_run_is_refused_by_field(config, message):
@@ -92,3 +91,8 @@ def test_pieces_must_divide_the_batch():
     config = Config(phases=(Phase("a", model="baseline", batch=64, accumulate=3),))
     with pytest.raises(InputError, match="batch=64 is not a multiple of accumulate=3"):
         check(config)
+
+
+def test_the_largest_seed_and_sizes_at_their_bounds_are_accepted():
+    config = with_phases(dataclasses.replace(GOOD, warmup_epochs=0.0, epochs=1))
+    check(dataclasses.replace(config, seed=2**32 - 1, pose_data=PoseData(height=0, width=8)))

@@ -160,6 +160,11 @@ def test_a_model_that_cannot_be_built_is_refused(refused, config, tmp_path, size
         (["--config", DEMO, "--config.nonsense=1"], "Field nonsense not found"),
         (["--config", DEMO, "--config.phases[9].epochs=1"], "index out of range"),
         (["--config", DEMO, "--config.seed=many"], "--config.seed=many"),
+        (
+            ["--config", DEMO, "--config.model.dtype=float16"],
+            "config.model.dtype is one of float32, bfloat16; got 'float16'",
+        ),
+        (["--config", DEMO, "--config.phases[1].learning_rate=nan"], "must be finite, got nan"),
         (["--config", "absent.py"], "No such file or directory: 'absent.py'"),
         ([], "--config must have a value"),
         (
@@ -187,9 +192,11 @@ def test_the_command_line_overrides_a_field(tmp_path):
     script = (
         "import sys; from fgsam_jax.runtime import cli; from absl import app;"
         "app.run(lambda _: print(cli.CONFIG.value.model.backbone, "
-        "cli.CONFIG.value.phases[1].epochs), flags_parser=cli.parse)"
+        "cli.CONFIG.value.model.dtype, cli.CONFIG.value.phases[1].epochs, "
+        "cli.CONFIG.value.phases[1].learning_rate), flags_parser=cli.parse)"
     )
-    flags = ["--config", DEMO, "--config.model.backbone=resnet18", "--config.phases[1].epochs=77"]
+    flags = ["--config", DEMO, "--config.model.backbone=resnet18", "--config.model.dtype=bfloat16"]
+    flags += ["--config.phases[1].epochs=77", "--config.phases[1].learning_rate=0.5"]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, flags)],
         capture_output=True,
@@ -197,4 +204,4 @@ def test_the_command_line_overrides_a_field(tmp_path):
         cwd=tmp_path,
         env=os.environ,
     )
-    assert done.stdout.split() == ["resnet18", "77"], done.stderr
+    assert done.stdout.split() == ["resnet18", "bfloat16", "77", "0.5"], done.stderr

@@ -3,17 +3,20 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any, TypeVar
 
-from fgsam_jax.config import Config, expand
+from fgsam_jax.config import Config, Data, Init, PoseData, Synthetic
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import reference_rows, restored_results
 from fgsam_jax.experiments import tables
-from fgsam_jax.models.factory import make_model
+from fgsam_jax.models.factory import check_backbone
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import phase_info
 from fgsam_jax.training.loop import train
 from fgsam_jax.visualization.results import draw_results
+
+Section = TypeVar("Section", Data, PoseData, Init, Synthetic)
 
 
 def run_experiment(config: Config, workdir: Path, *, training: bool) -> None:
@@ -58,11 +61,31 @@ def each_run(config: Config, workdir: Path) -> list[tuple[Config, Path]]:
     return runs
 
 
+def expand(config: Config, workdir: Path) -> Config:
+    """Put the run's folder in place of `{workdir}` in the paths."""
+    return dataclasses.replace(
+        config,
+        data=_filled(config.data, workdir),
+        pose_data=_filled(config.pose_data, workdir),
+        init=_filled(config.init, workdir),
+        synthetic=_filled(config.synthetic, workdir),
+    )
+
+
+def _filled(section: Section, workdir: Path) -> Section:
+    texts: dict[str, Any] = {
+        name: value.replace("{workdir}", str(workdir))
+        for name, value in vars(section).items()
+        if isinstance(value, str)
+    }
+    return dataclasses.replace(section, **texts)
+
+
 def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     """One run: its rows of results, those of the references first. It prints and writes them."""
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
-    make_model(config.model, "baseline", 1, ())  # refuses a mistaken backbone at once
+    check_backbone(config.model.backbone)
     if config.synthetic.folder:
         render_set(config)
     datasets = Datasets(config)

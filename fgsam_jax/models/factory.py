@@ -62,14 +62,19 @@ def make_model(
 
 def make_backbone(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
     """Images to a feature map. A new backbone is one file in models/ and one line here."""
+    check_backbone(sizes.backbone)
     if sizes.backbone in osnet.VARIANTS:
         return osnet.OSNet(sizes.backbone, dtype, axis_name)
-    if sizes.backbone in resnet.VARIANTS:
-        return resnet.ResNet(
-            sizes.backbone, sizes.width, sizes.stem, sizes.last_stride, dtype, axis_name
-        )
-    choices = ", ".join([*resnet.VARIANTS, *osnet.VARIANTS])
-    raise InputError(f"config.model.backbone is one of {choices}; got {sizes.backbone!r}")
+    return resnet.ResNet(
+        sizes.backbone, sizes.width, sizes.stem, sizes.last_stride, dtype, axis_name
+    )
+
+
+def check_backbone(name: str) -> None:
+    """Refuse a backbone that nobody has written. Raises InputError."""
+    choices = [*resnet.VARIANTS, *osnet.VARIANTS]
+    if name not in choices:
+        raise InputError(f"config.model.backbone is one of {', '.join(choices)}; got {name!r}")
 
 
 @functools.cache

@@ -3,12 +3,23 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from fgsam_jax.config import Config, check
 from fgsam_jax.errors import InputError
+from fgsam_jax.options import Count, Eights, Natural, NonNegative, Positive, Seed
+
+# An override is read by the plain type of its field; `check` refuses what is out of its bounds.
+for _kinds, _parser in (
+    ((Literal,), flags.ArgumentParser()),
+    ((Count, Natural, Seed, Eights), flags.IntegerParser()),
+    ((Positive, NonNegative), flags.FloatParser()),
+):
+    for _kind in _kinds:
+        config_flags.register_flag_parser_for_type(_kind, _parser)
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.")
 WORKDIR = flags.DEFINE_string(

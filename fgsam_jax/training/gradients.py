@@ -1,15 +1,25 @@
 """Gradients of a batch, whole or in pieces."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.objective import Terms
+from fgsam_jax.training.state import Tree
+
+# Parameters, batch statistics and images to outputs and new batch statistics.
+Apply = Callable[[Tree, Tree, jax.Array], tuple[Outputs, Tree]]
+# Outputs of the whole batch to the loss and its terms.
+Total = Callable[[Outputs], tuple[jax.Array, Terms]]
+# Loss, terms, new batch statistics and gradients.
+Found = tuple[jax.Array, Terms, Tree, Tree]
+
 
 def whole_gradients(
-    apply: Callable, total: Callable, params: Any, stats: Any, images: jax.Array
-) -> tuple[jax.Array, Any, Any, Any]:
+    apply: Apply, total: Total, params: Tree, stats: Tree, images: jax.Array
+) -> Found:
     """Loss, terms, new batch statistics and gradients of a batch.
 
     Args:
@@ -20,7 +30,7 @@ def whole_gradients(
       images: [batch, height, width, 3].
     """
 
-    def run(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
+    def run(params: Tree) -> tuple[jax.Array, tuple[Terms, Tree]]:
         outputs, after = apply(params, stats, images)
         loss, terms = total(outputs)
         return loss, (terms, after)
@@ -30,8 +40,8 @@ def whole_gradients(
 
 
 def pieced_gradients(
-    apply: Callable, total: Callable, params: Any, stats: Any, images: jax.Array, *, pieces: int
-) -> tuple[jax.Array, Any, Any, Any]:
+    apply: Apply, total: Total, params: Tree, stats: Tree, images: jax.Array, *, pieces: int
+) -> Found:
     """`whole_gradients` in the memory of a piece, for a second forward pass.
 
     The outputs of all pieces are made first and the loss is differentiated with respect to them,
@@ -46,7 +56,9 @@ def pieced_gradients(
     (loss, terms), pulls = jax.value_and_grad(total, has_aux=True)(joined)
     pulls = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), pulls)
 
-    def add(carry: tuple[Any, Any], piece: tuple[Any, Any]) -> tuple[Any, None]:
+    def add(
+        carry: tuple[Tree, Tree], piece: tuple[jax.Array, Outputs]
+    ) -> tuple[tuple[Tree, Tree], None]:
         stats, sums = carry
         part, pull = piece
         _, back, stats = jax.vjp(lambda p: apply(p, stats, part), params, has_aux=True)

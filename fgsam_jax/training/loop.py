@@ -1,20 +1,17 @@
 """The phases in order: start a state, run the steps, log, save, evaluate, hand over."""
 
-import functools
 import gc
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 
-from fgsam_jax import objective
 from fgsam_jax.checkpoint import Checkpoints, checkpoint_folder, restore
-from fgsam_jax.config import Config, Phase
+from fgsam_jax.config import Config
 from fgsam_jax.data.batches import DeviceBatches, device_batches
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
@@ -24,10 +21,11 @@ from fgsam_jax.runtime.distributed import AXIS, replicate
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import first_state, phase_info
 from fgsam_jax.training.logger import PhaseLog
-from fgsam_jax.training.optim import schedule
+from fgsam_jax.training.optim import make_optimizer, schedule
 from fgsam_jax.training.preflight import changed_phases, check_phases, record_config
-from fgsam_jax.training.state import TrainState, save_state
-from fgsam_jax.training.step import is_finite, parallel_train_steps
+from fgsam_jax.training.state import save_state
+from fgsam_jax.training.step import Metrics, is_finite, parallel_train_steps
+from fgsam_jax.training.update import make_update
 
 _RESULTS = "results.json"
 
@@ -61,7 +59,7 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
             continue
-        seconds = _train_phase(config, workdir, index, datasets)
+        seconds = _PhaseTraining(config, workdir, index, datasets).run()
         gc.collect()  # cycles would hold device memory: `startup.tune` lets Python look rarely
         # What is reported is what the checkpoint gives back.
         info, variables, _ = restore(workdir, phase.name, config.restore)
@@ -72,135 +70,110 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
     return list(results.values())
 
 
-def _train_phase(config: Config, workdir: Path, index: int, datasets: Datasets) -> float:
-    """Bring one phase to its last step; returns the seconds spent on it, in all runs together."""
-    phase = config.phases[index]
-    seed = 1000 * config.seed + index
-    batches = datasets.batches(
-        phase,
-        seed=seed,
-        devices=jax.local_device_count(),
-        process=jax.process_index(),
-        processes=jax.process_count(),
-    )
-    last = batches.per_epoch * phase.epochs
-    info = phase_info(config, phase, datasets)
-    checkpoints = Checkpoints(
-        checkpoint_folder(workdir, phase.name), keep=config.log.keep, create=True
-    )
-    learning_rate = schedule(phase, batches.per_epoch)
-    optimizer = optax.adam(learning_rate)
-    state, seconds = first_state(checkpoints, info, workdir, optimizer, seed, phase, last)
-    state = replicate(state)
-    key = replicate(jax.random.key(seed))
-    update = parallel_train_steps(
-        model=info.model(axis_name=AXIS),
-        dtype=config.model.dtype,
-        objective=_objective(config, phase),
-        optimizer=optimizer,
-        flip=phase.flip,
-        accumulate=phase.accumulate,
-        remat=config.compute.remat,
-    )
-    first = int(state.step)
-    log = None
-    if distributed.first():
-        log = PhaseLog(
-            workdir,
-            phase.name,
-            first=first,
-            last=last,
-            per_epoch=batches.per_epoch,
-            every=config.log.every,
-        )
-    begun = time.monotonic() - seconds
+class _PhaseTraining:
+    """One phase: its data, its state and its compiled update, brought to the last step."""
 
-    def note(before: int, count: int, metrics: dict[str, jax.Array]) -> None:
+    def __init__(self, config: Config, workdir: Path, index: int, datasets: Datasets):
+        self._config, self._datasets, self._phase = config, datasets, config.phases[index]
+        phase, seed = self._phase, 1000 * config.seed + index
+        self._batches = datasets.batches(
+            phase,
+            seed=seed,
+            devices=jax.local_device_count(),
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        per_epoch = self._batches.per_epoch
+        self._last = per_epoch * phase.epochs
+        self._info = phase_info(config, phase, datasets)
+        folder = checkpoint_folder(workdir, phase.name)
+        self._checkpoints = Checkpoints(folder, keep=config.log.keep, create=True)
+        optimizer = make_optimizer(phase, per_epoch)
+        state, seconds = first_state(
+            self._checkpoints, self._info, workdir, optimizer, seed, phase, self._last
+        )
+        self._state, self._key = replicate(state), replicate(jax.random.key(seed))
+        model = self._info.model(axis_name=AXIS)
+        self._update = parallel_train_steps(make_update(config, phase, model, optimizer))
+        self._first = int(state.step)
+        self._rate, self._log = schedule(phase, per_epoch), self._open_log(workdir)
+        self._begun = time.monotonic() - seconds
+
+    def _open_log(self, workdir: Path) -> PhaseLog | None:
+        if not distributed.first():
+            return None
+        return PhaseLog(
+            workdir,
+            self._phase.name,
+            first=self._first,
+            last=self._last,
+            per_epoch=self._batches.per_epoch,
+            every=self._config.log.every,
+        )
+
+    def run(self) -> float:
+        """Train to the last step; returns the seconds spent, in all runs together."""
+        try:
+            columns, chunks = device_batches(
+                self._batches, self._first, self._last, self._config.compute, self._lower
+            )
+            for step in self._epochs(columns, chunks):
+                self._finish_epoch(step)
+            distributed.agreed(self._checkpoints.wait)
+        finally:
+            if self._log:
+                self._log.close()
+            self._checkpoints.wait()
+        return time.monotonic() - self._begun
+
+    def _lower(self, columns: Any, chunk: Any, count: int) -> jax.stages.Lowered:
+        return self._update.lower(self._state, columns, chunk, count, self._key)
+
+    def _epochs(self, columns: dict[str, Any], chunks: Iterator[DeviceBatches]) -> Iterator[int]:
+        """Make the updates of the chunks; gives the step at every epoch's end.
+
+        The metrics of a call are read while the device works on the next.
+        """
+        step, running = self._first, None
+        for count, chunk in chunks:
+            self._state, metrics = self._update(self._state, columns, chunk, count, self._key)
+            if running:
+                self._note(*running)
+            running = step, count, metrics
+            step += count
+            if step % self._batches.per_epoch == 0:
+                self._note(*running)
+                running = None
+                yield step
+
+    def _note(self, before: int, count: int, metrics: Metrics) -> None:
+        """Log the updates of one call, `count` after the step `before`."""
         history = jax.device_get(metrics)
         for place in range(count):
             values = {name: float(value[place]) for name, value in history.items()}
             done = before + place + 1
             if not math.isfinite(values["total"]):
-                raise _no_number(
-                    phase, f"the loss is {values['total']} at step {done}", checkpoints
-                )
-            if log:
-                log.step(done, values, float(learning_rate(done - 1)), phase.batch)
+                raise self._no_number(f"the loss is {values['total']} at step {done}")
+            if self._log:
+                self._log.step(done, values, float(self._rate(done - 1)), self._phase.batch)
 
-    def lower(columns: Any, chunk: Any, count: int) -> jax.stages.Lowered:
-        return update.lower(state, columns, chunk, count, key)
+    def _finish_epoch(self, step: int) -> None:
+        """Evaluate and save where an epoch's end asks for it."""
+        if not is_finite(self._state):
+            raise self._no_number(f"the weights after step {step} are no numbers")
+        log, epoch = self._config.log, step // self._batches.per_epoch
+        scored = None
+        if log.evaluate_every and (epoch % log.evaluate_every == 0 or step == self._last):
+            result = evaluate_phase(self._info, self._state.variables(), self._datasets)
+            say(f"{self._phase.name} epoch {epoch}: {result['headline']}")
+            scored = result.get("map")
+        if scored is not None or epoch % log.save_every == 0 or step == self._last:
+            spent = {"seconds": time.monotonic() - self._begun}
+            save_state(self._checkpoints, self._state, self._info.to_dict() | spent, scored)
 
-    try:
-        columns, chunks = device_batches(batches, first, last, config.compute, lower)
-
-        def advance(state: TrainState, chunk: Any, count: int) -> tuple[TrainState, dict]:
-            return update(state, columns, chunk, count, key)
-
-        for step, now in _epochs(advance, state, first, chunks, batches.per_epoch, note):
-            if not is_finite(now):
-                raise _no_number(
-                    phase, f"the weights after step {step} are no numbers", checkpoints
-                )
-            epoch, scored = step // batches.per_epoch, None
-            every = config.log.evaluate_every
-            if every and (epoch % every == 0 or step == last):
-                result = evaluate_phase(info, now.variables(), datasets)
-                say(f"{phase.name} epoch {epoch}: {result['headline']}")
-                scored = result.get("map")
-            if scored is not None or epoch % config.log.save_every == 0 or step == last:
-                spent = {"seconds": time.monotonic() - begun}
-                save_state(checkpoints, now, info.to_dict() | spent, scored)
-        distributed.agreed(checkpoints.wait)
-    finally:
-        if log:
-            log.close()
-        checkpoints.wait()
-    return time.monotonic() - begun
-
-
-def _epochs(
-    advance: Callable[[TrainState, Any, int], tuple[TrainState, dict]],
-    state: TrainState,
-    step: int,
-    chunks: Iterator[DeviceBatches],
-    per_epoch: int,
-    note: Callable[[int, int, dict], None],
-) -> Iterator[tuple[int, TrainState]]:
-    """Runs the steps that the chunks hold, and gives the step and the state at every epoch's end.
-
-    `note` is told of each call's updates: the steps before it, how many it made, their metrics. It
-    reads them while the device works on the next call.
-    """
-    running: tuple = ()
-    for count, chunk in chunks:
-        state, metrics = advance(state, chunk, count)
-        if running:
-            note(*running)
-        running = step, count, metrics
-        step += count
-        if step % per_epoch == 0:
-            note(*running)
-            running = ()
-            yield step, state
-
-
-def _no_number(phase: Phase, what: str, checkpoints: Checkpoints) -> InputError:
-    return InputError(
-        f"{phase.name}: {what}; the last good checkpoint is of step {checkpoints.step() or 0}. "
-        f"Lower the phase's learning rate of {phase.learning_rate:g}; starting again with it "
-        "repeats this phase alone"
-    )
-
-
-def _objective(config: Config, phase: Phase) -> Callable:
-    if phase.model == "pose":
-        return functools.partial(objective.pose, sigma=config.pose_data.sigma)
-    return functools.partial(
-        objective.recognition,
-        triplet=phase.triplet,
-        margin=config.loss.margin,
-        bound=config.loss.bound,
-        gamma=config.loss.gamma,
-        mining=config.loss.mining,
-        axis_name=AXIS,
-    )
+    def _no_number(self, what: str) -> InputError:
+        return InputError(
+            f"{self._phase.name}: {what}; the last good checkpoint is of step "
+            f"{self._checkpoints.step() or 0}. Lower the phase's learning rate of "
+            f"{self._phase.learning_rate:g}; starting again with it repeats this phase alone"
+        )

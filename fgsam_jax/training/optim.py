@@ -1,12 +1,23 @@
-"""The learning rate of a phase."""
+"""The optimiser of a phase and its learning rate; others may stand beside them here."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from fgsam_jax.config import Phase
+
+
+def make_optimizer(phase: Phase, per_epoch: int) -> optax.GradientTransformation:
+    """Adam with the learning rate of `schedule`.
+
+    Args:
+      phase: its learning rate.
+      per_epoch: steps of an epoch.
+    """
+    return optax.adam(schedule(phase, per_epoch))
 
 
 def schedule(phase: Phase, per_epoch: int) -> Callable[[Any], Any]:

@@ -14,6 +14,8 @@ from fgsam_jax.config import Phase
 from fgsam_jax.models.pose_net import is_parse_block
 from fgsam_jax.runtime import distributed
 
+Tree = dict[str, Any]  # nested dictionaries of arrays: variables, or a batch by name
+
 
 class TrainState(struct.PyTreeNode):
     """All that changes in training, and all that a checkpoint must hold.
@@ -28,13 +30,13 @@ class TrainState(struct.PyTreeNode):
     """
 
     step: jax.Array
-    params: Any
-    frozen: Any
-    batch_stats: Any
-    constants: Any
-    opt_state: Any
+    params: Tree
+    frozen: Tree
+    batch_stats: Tree
+    constants: Tree
+    opt_state: optax.OptState
 
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> Tree:
         """What `model.apply` takes."""
         return {
             "params": merge(self.params, self.frozen),
@@ -43,7 +45,7 @@ class TrainState(struct.PyTreeNode):
         }
 
 
-def partition(tree: dict, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[dict, dict]:
+def partition(tree: Tree, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[Tree, Tree]:
     """Split nested dictionaries by the path of each leaf: (chosen, the others)."""
     leaves = flatten_dict(tree)
     picked = {path: leaf for path, leaf in leaves.items() if chosen(path)}
@@ -51,7 +53,7 @@ def partition(tree: dict, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[di
     return unflatten_dict(picked), unflatten_dict(rest)
 
 
-def merge(first: dict, second: dict) -> dict:
+def merge(first: Tree, second: Tree) -> Tree:
     """The inverse of `partition`."""
     return unflatten_dict({**flatten_dict(first), **flatten_dict(second)})
 
@@ -71,7 +73,7 @@ def is_trained(phase: Phase) -> Callable[[tuple[str, ...]], bool]:
 
 
 def make_state(
-    variables: dict[str, Any], phase: Phase, optimizer: optax.GradientTransformation
+    variables: Tree, phase: Phase, optimizer: optax.GradientTransformation
 ) -> TrainState:
     """A state at step 0 from variables ("params", "batch_stats", "constants")."""
     params, frozen = partition(variables["params"], is_trained(phase))
@@ -122,5 +124,5 @@ def resume_state(
     )
 
 
-def _optimizer_part(state: TrainState) -> dict[str, Any]:
+def _optimizer_part(state: TrainState) -> Tree:
     return {"step": state.step, "state": state.opt_state}

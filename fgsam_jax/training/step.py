@@ -1,10 +1,8 @@
 """One update or several in one program: pure functions, and the one pmap over them."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,22 +13,20 @@ from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.runtime.distributed import AXIS
 from fgsam_jax.training.gradients import pieced_gradients, whole_gradients
-from fgsam_jax.training.state import TrainState
+from fgsam_jax.training.state import TrainState, Tree
+from fgsam_jax.training.update import Update
+
+Metrics = dict[str, jax.Array]
 
 
 def train_step(
     state: TrainState,
-    batch: dict[str, Any],
+    batch: Tree,
     key: jax.Array,
+    update: Update,
     *,
-    model: nn.Module,
-    objective: Callable[[Outputs, dict[str, Any]], Terms],
-    optimizer: optax.GradientTransformation,
-    flip: bool = True,
-    accumulate: int = 1,
-    remat: bool = False,
     axis_name: str | None = None,
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, Metrics]:
     """One update. With `axis_name`, this device's share of the batch; the result is the same
     on all devices.
 
@@ -38,41 +34,37 @@ def train_step(
       state: before.
       batch: "image" uint8 [batch, height, width, 3] and what the objective needs.
       key: of the phase; the step's own key is folded in.
-      model: gives `Outputs`; its batch statistics and mining use the same axis.
-      objective: outputs and batch to terms.
-      optimizer: made for `state.params`.
-      flip: mirror examples at random.
-      accumulate: pieces of the batch that go through the model one after the other, see
-        `pieced_gradients`.
-      remat: keep of the forward pass only what products and convolutions give, and compute the
-        rest again for the gradients.
+      update: what to compute.
       axis_name: of the devices.
 
     Returns:
       The state after, and as scalars every loss, every metric and the "total" of the terms.
     """
-    if flip:
+    if update.flip:
         batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
 
-    def apply(params: Any, stats: Any, images: jax.Array) -> tuple[Outputs, Any]:
+    def apply(params: Tree, stats: Tree, images: jax.Array) -> tuple[Outputs, Tree]:
         variables = state.replace(params=params, batch_stats=stats).variables()
-        outputs, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        outputs, updates = update.model.apply(
+            variables, images, train=True, mutable=["batch_stats"]
+        )
         return cast(Outputs, outputs), updates.get("batch_stats", {})
 
     def total(outputs: Outputs) -> tuple[jax.Array, Terms]:
-        terms = objective(outputs, batch)
+        terms = update.objective(outputs, batch)
         return sum(terms.losses.values(), start=jnp.zeros(())), terms
 
-    if remat:
+    if update.remat:
         apply = jax.checkpoint(apply, policy=keep_products)
-    find = partial(pieced_gradients, pieces=accumulate) if accumulate > 1 else whole_gradients
+    pieces = update.accumulate
+    find = partial(pieced_gradients, pieces=pieces) if pieces > 1 else whole_gradients
     loss, terms, stats, gradients = find(
         apply, total, state.params, state.batch_stats, batch["image"]
     )
     metrics = {**terms.losses, **terms.metrics, "total": loss}
     if axis_name is not None:
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
-    changes, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    changes, opt_state = update.optimizer.update(gradients, state.opt_state, state.params)
     after = state.replace(
         step=state.step + 1,
         params=optax.apply_updates(state.params, changes),
@@ -84,14 +76,14 @@ def train_step(
 
 def train_steps(
     state: TrainState,
-    columns: dict[str, Any],
-    batches: Any,
+    columns: Tree,
+    batches: Tree | jax.Array,
     count: jax.Array | int,
     key: jax.Array,
+    update: Update,
     *,
-    dtype: Any = jnp.float32,
-    **arguments: Any,
-) -> tuple[TrainState, dict[str, jax.Array]]:
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
     """Several updates in one program.
 
     Args:
@@ -101,26 +93,27 @@ def train_steps(
         leaves [length, batch, ...].
       count: of updates, at most `length`.
       key: of the phase.
-      dtype: in which the model computes: frozen parameters are cast to it once, not in every step.
-      **arguments: of `train_step`.
+      update: what each computes.
+      axis_name: of the devices.
 
     Returns:
       The state after, and the metrics of each update, [length]; those after `count` mean nothing.
     """
     length = jax.tree.leaves(batches)[0].shape[0]
 
-    def batch(index: jax.Array | int) -> dict[str, Any]:
-        if columns:
-            return jax.tree.map(lambda column: column[batches[index]], columns)
-        return jax.tree.map(lambda x: x[index], batches)
+    def batch(index: jax.Array | int) -> Tree:
+        chosen = jax.tree.map(lambda x: x[index], batches)
+        return jax.tree.map(lambda column: column[chosen], columns) if columns else chosen
 
     def step(state: TrainState, index: jax.Array | int) -> tuple[TrainState, jax.Array]:
-        after, metrics = train_step(state.replace(frozen=cast), batch(index), key, **arguments)
+        after, metrics = train_step(
+            state.replace(frozen=frozen), batch(index), key, update, axis_name=axis_name
+        )
         names[:] = metrics
         return after.replace(frozen=state.frozen), jnp.stack(list(metrics.values()))
 
     names: list[str] = []
-    cast = jax.tree.map(lambda x: x.astype(dtype), state.frozen)
+    frozen = jax.tree.map(lambda x: x.astype(update.dtype), state.frozen)
     if length == 1:  # without a loop, in which XLA uses one core of a CPU
         state, values = step(state, 0)
         history = values[None]
@@ -128,12 +121,14 @@ def train_steps(
         step = jax.jit(step)  # traced once for both uses
         shape = jax.eval_shape(step, state, 0)[1]
 
-        def update(index: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple:
+        def advance(
+            index: jax.Array, carry: tuple[TrainState, jax.Array]
+        ) -> tuple[TrainState, jax.Array]:
             state, values = step(carry[0], index)
             return state, carry[1].at[index].set(values)
 
         zeros = jnp.zeros((length, *shape.shape), shape.dtype)
-        state, history = jax.lax.fori_loop(0, count, update, (state, zeros))
+        state, history = jax.lax.fori_loop(0, count, advance, (state, zeros))
     return state, dict(zip(names, history.T, strict=True))
 
 
@@ -145,7 +140,7 @@ def is_finite(state: TrainState) -> jax.Array:
 
 
 def parallel_train_steps(
-    devices: list[jax.Device] | None = None, **arguments: Any
+    update: Update, devices: list[jax.Device] | None = None
 ) -> jax.stages.Wrapped:
     """`train_steps` over all devices of all processes: (state, columns, batches, count, key).
 
@@ -153,12 +148,8 @@ def parallel_train_steps(
     columns go in once, without a device axis, and so does the state come out; its old buffers are
     reused.
     """
-
-    def steps(state: TrainState, columns: Any, batches: Any, count: Any, key: jax.Array):
-        return train_steps(state, columns, batches, count, key, axis_name=AXIS, **arguments)
-
     return jax.pmap(
-        steps,
+        partial(train_steps, update=update, axis_name=AXIS),
         AXIS,
         in_axes=(None, None, 0, None, None),
         out_axes=None,

@@ -21,7 +21,7 @@ from fgsam_jax.evaluation.phases import restored_results
 from fgsam_jax.retrieval.embedder import load
 from fgsam_jax.training import loop
 from fgsam_jax.training.initialize import take_matching
-from fgsam_jax.training.optim import schedule
+from fgsam_jax.training.optim import make_optimizer, schedule
 from fgsam_jax.training.state import make_state, resume_state
 
 PHASES = tuple(dataclasses.replace(phase, epochs=1) for phase in tiny.PHASES)
@@ -129,7 +129,7 @@ def everything(workdir, phase="base"):
     checkpoints = loop.Checkpoints(folder.parent)
     chosen = next(p for p in info.config.phases if p.name == phase)
     template = jax.eval_shape(
-        lambda v: make_state(v, chosen, loop.optax.adam(schedule(chosen, 3))),
+        lambda v: make_state(v, chosen, make_optimizer(chosen, 3)),
         variables,
     )
     return resume_state(checkpoints, step, template, chosen)
@@ -139,8 +139,8 @@ def interrupt(config, workdir, monkeypatch):
     """A run that is stopped at its fifth step."""
     original = loop.parallel_train_steps
 
-    def interrupted(**arguments):
-        step = original(**arguments)
+    def interrupted(update):
+        step = original(update)
         calls = []
 
         def stop_at_fifth(*values):
@@ -292,8 +292,8 @@ def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
     config, _ = undisturbed
     original = loop.parallel_train_steps
 
-    def poisoned(**arguments):
-        step = original(**arguments)
+    def poisoned(update):
+        step = original(update)
         calls = []
 
         def spoil_fifth(state, *values):
@@ -317,8 +317,8 @@ def test_weights_that_are_no_numbers_are_never_saved(undisturbed, tmp_path, monk
     config, _ = undisturbed
     original = loop.parallel_train_steps
 
-    def poisoned(**arguments):
-        step = original(**arguments)
+    def poisoned(update):
+        step = original(update)
         calls = []
 
         def spoil_after_sixth(*values):

@@ -28,6 +28,7 @@ from fgsam_jax.runtime.distributed import AXIS
 from fgsam_jax.training.gradients import pieced_gradients, whole_gradients
 from fgsam_jax.training.state import merge, partition
 from fgsam_jax.training.step import train_step
+from fgsam_jax.training.update import Update
 
 
 @pytest.fixture(scope="module", params=list(PHASES))
@@ -175,12 +176,8 @@ def test_a_frozen_pose_net_saves_arithmetic():
     def operations(train_pose):
         phase = Phase("x", model="intermediate", train_pose=train_pose)
         optimizer = optax.sgd(1e-2)
-        step = functools.partial(
-            train_step,
-            model=model(phase.model),
-            objective=make_objective(phase),
-            optimizer=optimizer,
-        )
+        update = Update(model(phase.model), make_objective(phase), optimizer)
+        step = functools.partial(train_step, update=update)
         state = shapes_of_state(phase, optimizer)
         lowered = jax.jit(step).lower(state, random_batch(0), jax.random.key(0))
         return lowered.cost_analysis()["flops"]

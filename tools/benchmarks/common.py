@@ -18,6 +18,7 @@ from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.models.factory import make_model, variable_shapes
 from fgsam_jax.training.state import TrainState, make_state
 from fgsam_jax.training.step import train_step
+from fgsam_jax.training.update import Update
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = 751  # of Market-1501's training split
@@ -122,15 +123,8 @@ def jitted_step(config: Config, phase: Phase, **options: Any) -> tuple[Any, Any]
     else:
         terms = functools.partial(objective.recognition, triplet=phase.triplet)
     optimizer = optax.adam(phase.learning_rate)
-    step = functools.partial(
-        train_step,
-        model=model_of(config, phase),
-        objective=terms,
-        optimizer=optimizer,
-        flip=False,
-        **options,
-    )
-    return jax.jit(step, donate_argnums=0), optimizer
+    update = Update(model_of(config, phase), terms, optimizer, flip=False, **options)
+    return jax.jit(functools.partial(train_step, update=update), donate_argnums=0), optimizer
 
 
 def first_state(config: Config, phase: Phase, optimizer: Any, *, abstract: bool) -> TrainState:

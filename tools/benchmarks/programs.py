@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,14 @@ import optax
 from benchmarks.common import PEOPLE, configuration, first_state, random_batch
 from fgsam_jax import objective
 from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, usual_load
-from fgsam_jax.config import Config, Phase
+from fgsam_jax.config import Config, Dtype, Phase
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import part_channels
 from fgsam_jax.models.factory import make_model, variable_shapes
 from fgsam_jax.retrieval.inference import embed_step
 from fgsam_jax.runtime.distributed import AXIS
 from fgsam_jax.training.step import parallel_train_steps
+from fgsam_jax.training.update import Update
 
 IMAGES = 12936  # of Market-1501's training split
 UPDATES = 10  # in a call, as on every accelerator
@@ -44,7 +45,7 @@ def lower(name: str, dtype: str, devices: Sequence[Any]) -> Lowered:
     if what == "bilinear":
         return _bilinear(how[0], dtype, devices)
     config = configuration("demo" if name.startswith("demo-") else "market")
-    config.model.dtype = dtype
+    config.model.dtype = cast(Dtype, dtype)
     if what == "embed":
         return _embed(config, devices)
     if what == "osnet":
@@ -64,15 +65,15 @@ def _steps(config: Config, phase: Phase, devices: Sequence[Any], *, remat: bool)
         terms = partial(objective.recognition, triplet=phase.triplet, axis_name=AXIS)
         needed = ["image", "label", "attributes"]
     optimizer = optax.adam(phase.learning_rate)
-    steps: Any = parallel_train_steps(
-        list(devices),
-        model=_model(config, phase),
-        objective=terms,
-        optimizer=optimizer,
+    update = Update(
+        _model(config, phase),
+        terms,
+        optimizer,
         flip=phase.flip,
         dtype=config.model.dtype,
         remat=remat,
     )
+    steps: Any = parallel_train_steps(update, list(devices))
     state = first_state(config, phase, optimizer, abstract=True)
     batch = random_batch(1, config.data.height, config.data.width)
     columns = jax.tree.map(

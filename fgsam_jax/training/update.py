@@ -1,0 +1,66 @@
+"""What a step of a phase computes: the model, the objective, the optimiser and how."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import flax.linen as nn
+import optax
+
+from fgsam_jax import objective
+from fgsam_jax.config import Config, Phase
+from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.objective import Terms
+from fgsam_jax.runtime.distributed import AXIS
+from fgsam_jax.training.state import Tree
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update computes.
+
+    Attributes:
+      model: gives `Outputs`; its batch statistics and mining use the axis of the devices.
+      objective: outputs and batch to terms.
+      optimizer: made for the state's `params`.
+      flip: mirror examples at random.
+      accumulate: gradient accumulation over so many micro-batches, see `pieced_gradients`.
+      remat: rematerialise activations: less memory, more compute. What products and convolutions
+        give is kept.
+      dtype: in which the model computes: `train_steps` casts frozen parameters to it once, not in
+        every step.
+    """
+
+    model: nn.Module
+    objective: Callable[[Outputs, Tree], Terms]
+    optimizer: optax.GradientTransformation
+    flip: bool = True
+    accumulate: int = 1
+    remat: bool = False
+    dtype: str = "float32"
+
+
+def make_update(
+    config: Config, phase: Phase, model: nn.Module, optimizer: optax.GradientTransformation
+) -> Update:
+    """What each step of a phase computes on all devices."""
+    terms = functools.partial(
+        objective.recognition,
+        triplet=phase.triplet,
+        margin=config.loss.margin,
+        bound=config.loss.bound,
+        gamma=config.loss.gamma,
+        mining=config.loss.mining,
+        axis_name=AXIS,
+    )
+    if phase.model == "pose":
+        terms = functools.partial(objective.pose, sigma=config.pose_data.sigma)
+    return Update(
+        model,
+        terms,
+        optimizer,
+        flip=phase.flip,
+        accumulate=phase.accumulate,
+        remat=config.compute.remat,
+        dtype=config.model.dtype,
+    )
