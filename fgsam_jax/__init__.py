@@ -10,7 +10,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     # `load` brings JAX and Orbax; the package itself should import at once.
     if name == "load":
-        from fgsam_jax.embed import load
+        from fgsam_jax.retrieval.embedder import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -75,7 +75,7 @@ class Model:
     plenary_size: int = 512  # [P]
     # [D] batch-normalise the embeddings. On the demo's fused features, frozen, mAP with the focal
     # triplet loss is 62.7 with it and 59.3 without, and no branch shrinks (docs/results.md).
-    centre: bool = True
+    bnneck: bool = True
     dtype: str = "float32"  # "bfloat16" computes in it; parameters and losses stay float32
 
 
@@ -130,8 +130,8 @@ class Compute:
     # Updates in one call of the device; 0: 10 on an accelerator, 1 on a CPU, where XLA uses one
     # core inside a loop (a step of the demo's baseline then took 2.1 s instead of 0.14 s).
     steps_per_call: int = 0
-    # The training images on the device: "yes", "no", or "auto": if they take at most a quarter of
-    # what is free there. Streamed images never are.
+    # The training images on the device: "yes", "no", or "auto": if there is room for them beside
+    # the step. Streamed images never are.
     resident: str = "auto"
     remat: bool = False  # keep only the products of the forward pass for the gradients
 
@@ -142,7 +142,7 @@ class Log:
 
     every: int = 10  # steps between lines of the log
     save_every: int = 1  # epochs between checkpoints
-    keep: int = 2  # newest checkpoints of a phase that are kept, beside the best
+    keep: int = 2  # last checkpoints of a phase that are kept, beside the best
     evaluate_every: int = 0  # epochs between evaluations inside a phase; 0: at its end only
     pictures: bool = True
 
@@ -161,7 +161,7 @@ class Config:
     compute: Compute = field(default_factory=Compute)
     phases: tuple[Phase, ...] = ()
     evaluation_batch: int = 128
-    restore: str = "newest"  # which checkpoint of a phase is evaluated: "newest" or "best"
+    restore: str = "last"  # which checkpoint of a phase is evaluated: "last" or "best"
     repeats: int = 1  # runs with seed and split_seed raised by 0, 1, ...; tables give the spread
     references: bool = False  # rows for the mean colour and the untrained model in the table
     log: Log = field(default_factory=Log)
@@ -178,7 +178,7 @@ def check(config: Config) -> None:
     for where, seed in (("seed", config.seed), ("data.split_seed", config.data.split_seed)):
         if seed < 0:
             raise InputError(f"config.{where} must not be negative, got {seed}")
-    _choose("config.restore", config.restore, ("newest", "best"))
+    _choose("config.restore", config.restore, ("last", "best"))
     _choose("config.model.stem", model.stem, ("imagenet", "small"))
     _choose("config.model.bilinear", model.bilinear, ("textbook", "fft", "gram", "roll"))
     for where, value in {

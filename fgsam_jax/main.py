@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from fgsam_jax import command, host
 from fgsam_jax.errors import InputError
+from fgsam_jax.runtime import cli, startup
 
 _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "Train, or restore and evaluate every phase."
@@ -26,28 +26,28 @@ _DISTRIBUTED = flags.DEFINE_boolean(
 def main(arguments: Sequence[str]) -> None:
     """What the flags ask for. Raises InputError for what the user can mend."""
     del arguments
-    config, workdir = command.configuration()
+    config, workdir = cli.configuration()
     others = _several_processes()
-    host.tune()
+    startup.tune()
     # JAX and Orbax are imported late: a mistaken flag is answered at once.
-    from fgsam_jax import processes
-    from fgsam_jax.runs import run_all
+    from fgsam_jax.experiments.run import run_experiment
+    from fgsam_jax.runtime import distributed
 
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(logging.FATAL)  # what Orbax logs as an error it raises too
     if others:
-        processes.join(*others)
+        distributed.join(*others)
     try:
-        run_all(config, workdir, training=_MODE.value == "train")
+        run_experiment(config, workdir, training=_MODE.value == "train")
     except KeyboardInterrupt:
         if not others:
             raise
         # JAX would wait for the other processes, which wait for this one.
-        print(command.INTERRUPTED, file=sys.stderr, flush=True)
+        print(cli.INTERRUPTED, file=sys.stderr, flush=True)
         os._exit(130)
 
 
 def _several_processes() -> tuple[str | None, int | None, int | None] | None:
-    """What `processes.join` wants to know, or None for a process alone. Raises InputError."""
+    """What `distributed.join` wants to know, or None for a process alone. Raises InputError."""
     given = _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
     if _COORDINATOR.value and not _COORDINATOR.value.rpartition(":")[2].isdigit():
         raise InputError(f"--coordinator is host:port, got {_COORDINATOR.value!r}")
@@ -58,10 +58,5 @@ def _several_processes() -> tuple[str | None, int | None, int | None] | None:
     return None
 
 
-def run() -> None:
-    """The command line."""
-    command.run(main)
-
-
 if __name__ == "__main__":
-    run()
+    cli.launch(main)

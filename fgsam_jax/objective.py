@@ -1,4 +1,4 @@
-"""What each phase minimises: outputs and batch to named scalar losses, and the signs of trouble.
+"""What each phase minimises: outputs and batch to named losses and metrics.
 
 The total is the plain sum, Eq. (11) with all weights 1. Every term is a mean over the batch, so
 that the mean over devices is the term of the whole batch.
@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax import loss
-from fgsam_jax.data.pose_targets import pose_targets
-from fgsam_jax.models.fgsam import Outputs, unit_length
-from fgsam_jax.models.pose import STRIDE
+from fgsam_jax.labels.pose_targets import pose_targets
+from fgsam_jax.labels.skeleton import STRIDE
+from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.norm import unit_length
 
 Batch = Mapping[str, jax.Array]
 
@@ -23,7 +24,7 @@ class Terms(NamedTuple):
     """The terms of the total, and figures to watch that are not part of it."""
 
     losses: dict[str, jax.Array]
-    signs: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]
 
 
 def pose(outputs: Outputs, batch: Batch, *, sigma: float) -> Terms:
@@ -52,8 +53,8 @@ def pose(outputs: Outputs, batch: Batch, *, sigma: float) -> Terms:
     heat_empty = loss.pose_error(nothing, heat, weight * known_heat[:, None, None])
     zeros = jnp.zeros_like(affinity)
     affinity_empty = loss.pose_error(zeros, affinity, weight * known_affinity[:, None, None])
-    signs = {"heat_empty": jnp.mean(heat_empty), "affinity_empty": jnp.mean(affinity_empty)}
-    return Terms(losses, signs)
+    metrics = {"heat_empty": jnp.mean(heat_empty), "affinity_empty": jnp.mean(affinity_empty)}
+    return Terms(losses, metrics)
 
 
 def recognition(
@@ -83,7 +84,7 @@ def recognition(
       axis_name: mine over all devices of this axis.
 
     Returns:
-      The terms; as signs, for each branch the mean distance to the hardest positive and negative,
+      The terms; as metrics, for each branch the mean distance to the hardest positive and negative,
       the share of active triplets and the mean weight lambda. A branch that collapses shows
       d_ap and d_an near each other and near 0. For each head, the share of right answers.
     """
@@ -91,12 +92,12 @@ def recognition(
     labels = batch["label"]
     losses = {"identity": jnp.mean(loss.attribute_cross_entropy(outputs.identity, labels))}
     right = jnp.argmax(outputs.identity, -1) == labels
-    signs = {"identity_right": jnp.mean(right, dtype=jnp.float32)}
+    metrics = {"identity_right": jnp.mean(right, dtype=jnp.float32)}
     if outputs.attributes:
         cross_entropies = _attribute_losses(outputs.attributes, batch["attributes"])
         losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
-        return Terms(losses, signs)
+        return Terms(losses, metrics)
     options: Any = {"mining": mining, "axis_name": axis_name, "margin": margin}
     if triplet == "focal":
         each: Callable = functools.partial(loss.focal_triplet, bound=bound, gamma=gamma, **options)
@@ -117,8 +118,8 @@ def recognition(
 
     for name, figures in _each_branch(of_branch, outputs.embeddings).items():
         losses[f"triplet/{name}"] = figures.pop("triplet")
-        signs |= {f"{figure}/{name}": value for figure, value in figures.items()}
-    return Terms(losses, signs)
+        metrics |= {f"{figure}/{name}": value for figure, value in figures.items()}
+    return Terms(losses, metrics)
 
 
 def _attribute_losses(logits: Batch, labels: Any) -> dict[str, jax.Array]:

@@ -33,7 +33,7 @@ def compiled_programs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """A miniature of both data sets, as small as the renderer makes it."""
-    from fgsam_jax.data.synthetic import render
+    from fgsam_jax.data.synthetic.render import render
 
     folder = tmp_path_factory.mktemp("tiny") / "set"
     render(folder, height=32, width=16, **SIZES)

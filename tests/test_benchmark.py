@@ -109,7 +109,7 @@ def test_focal_triplet_in_torch_is_ours(torch):
     from benchmarks.torch_model import focal_triplet
 
     from fgsam_jax import loss
-    from fgsam_jax.models.fgsam import unit_length
+    from fgsam_jax.models.norm import unit_length
 
     x = np.random.default_rng(0).standard_normal((12, 5), np.float32)
     labels = np.arange(12) // 3

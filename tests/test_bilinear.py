@@ -13,8 +13,8 @@ from fgsam_jax.bilinear import (
     count_sketch,
     make_sketch,
 )
-from fgsam_jax.data.skeleton import part_channels
 from fgsam_jax.errors import InputError
+from fgsam_jax.labels.skeleton import part_channels
 
 # One compilation per case is quicker than one per operation.
 pool = jax.jit(compact_bilinear, static_argnames="method")

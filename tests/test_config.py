@@ -64,7 +64,7 @@ def with_phases(*phases):
     [
         (with_phases(), "config.phases is empty"),
         (with_phases(GOOD, GOOD), "different names, got a, a"),
-        (Config(phases=(GOOD,), restore="oldest"), "config.restore is one of newest, best"),
+        (Config(phases=(GOOD,), restore="oldest"), "config.restore is one of last, best"),
         (with_phases(dataclasses.replace(GOOD, model="resnet")), r"phases\[0\].model is one of"),
         (with_phases(dataclasses.replace(GOOD, triplet="hard")), r"phases\[0\].triplet is one"),
         (with_phases(dataclasses.replace(GOOD, train_pose="x")), r"phases\[0\].train_pose is"),

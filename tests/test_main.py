@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from fgsam_jax import command as shared
 from fgsam_jax import main
 from fgsam_jax.config import Log, Phase
+from fgsam_jax.runtime import cli as shared
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
 BASE = Phase("base", "Base", "baseline", batch=16)
@@ -31,7 +31,7 @@ def command(monkeypatch, capfd):
         monkeypatch.setattr(shared.flags, "FLAGS", {"config": None})
         monkeypatch.setattr(shared.flags, "mark_flag_as_required", lambda _: None)
         monkeypatch.setattr(shared.app, "run", lambda body, **_: body(["main"]))
-        main.run()
+        shared.launch(main.main)
         return capfd.readouterr().out
 
     return run
@@ -185,9 +185,9 @@ def test_a_mistaken_flag_ends_in_a_clear_line(flags, message, tmp_path):
 
 def test_the_command_line_overrides_a_field(tmp_path):
     script = (
-        "import sys; from fgsam_jax import command; from absl import app;"
-        "app.run(lambda _: print(command.CONFIG.value.model.backbone, "
-        "command.CONFIG.value.phases[1].epochs), flags_parser=command.parse)"
+        "import sys; from fgsam_jax.runtime import cli; from absl import app;"
+        "app.run(lambda _: print(cli.CONFIG.value.model.backbone, "
+        "cli.CONFIG.value.phases[1].epochs), flags_parser=cli.parse)"
     )
     flags = ["--config", DEMO, "--config.model.backbone=resnet18", "--config.phases[1].epochs=77"]
     done = subprocess.run(

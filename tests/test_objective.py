@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fgsam_jax import objective
-from fgsam_jax.data.pose_targets import pose_targets
+from fgsam_jax.labels.pose_targets import pose_targets
 from fgsam_jax.models.fgsam import Outputs
-from fgsam_jax.models.pose import Pose
+from fgsam_jax.models.pose_net import Pose
 
 # Four images of two people; unit embeddings at 0, 60, 90 and 180 degrees.
 LABELS = jnp.array([0, 0, 1, 1])
@@ -44,7 +44,7 @@ def test_terms_are_means_over_the_batch():
     )
     # One labelled image of four.
     np.testing.assert_allclose(terms.losses["attribute/hat"], math.log(5 / 4) / 4, rtol=1e-6)
-    assert float(terms.signs["identity_right"]) == 0.75
+    assert float(terms.metrics["identity_right"]) == 0.75
 
 
 def test_unlabelled_attributes_add_nothing_and_have_no_gradient():
@@ -64,9 +64,9 @@ def test_every_branch_has_a_triplet_term_and_its_signs(triplet):
     assert set(terms.losses) == {
         "identity", "attribute/hat", "triplet/head", "triplet/plenary"
     }  # fmt: skip
-    signs = {f"{sign}/{part}" for sign in ("d_ap", "d_an", "active", "lambda")
+    metrics = {f"{metric}/{part}" for metric in ("d_ap", "d_an", "active", "lambda")
              for part in ("head", "plenary")}  # fmt: skip
-    assert set(terms.signs) == {"identity_right"} | signs
+    assert set(terms.metrics) == {"identity_right"} | metrics
 
 
 def test_signs_are_those_of_the_hardest_triplets():
@@ -75,10 +75,10 @@ def test_signs_are_those_of_the_hardest_triplets():
     d_ap = [chord(60), chord(60), chord(90), chord(90)]
     d_an = [chord(90), chord(30), chord(30), chord(120)]
     gaps = np.subtract(d_ap, d_an)
-    np.testing.assert_allclose(terms.signs["d_ap/head"], np.mean(d_ap), rtol=1e-5)
-    np.testing.assert_allclose(terms.signs["d_an/head"], np.mean(d_an), rtol=1e-5)
-    np.testing.assert_allclose(terms.signs["active/head"], np.mean(gaps + 0.5 > 0))
-    np.testing.assert_allclose(terms.signs["lambda/head"], np.mean(np.maximum(gaps + 1, 1)), 1e-5)
+    np.testing.assert_allclose(terms.metrics["d_ap/head"], np.mean(d_ap), rtol=1e-5)
+    np.testing.assert_allclose(terms.metrics["d_an/head"], np.mean(d_an), rtol=1e-5)
+    np.testing.assert_allclose(terms.metrics["active/head"], np.mean(gaps + 0.5 > 0))
+    np.testing.assert_allclose(terms.metrics["lambda/head"], np.mean(np.maximum(gaps + 1, 1)), 1e-5)
 
 
 def test_the_triplet_terms_follow_equation_10_on_unit_length_embeddings():
@@ -100,7 +100,7 @@ def test_the_mining_is_passed_on():
         for mining in ("hard", "all")
     )
     assert every.losses["triplet/head"] < hard.losses["triplet/head"]
-    assert every.signs["d_ap/head"] == hard.signs["d_ap/head"]
+    assert every.metrics["d_ap/head"] == hard.metrics["d_ap/head"]
 
 
 HEIGHT, WIDTH, SIGMA = 32, 16, 6.0
@@ -143,7 +143,7 @@ def test_a_perfect_pose_costs_nothing(pose_terms):
     terms = pose_terms(*targets(given), given)
     assert set(terms.losses) == {f"{name}_{s}" for name in ("heat", "affinity") for s in (1, 2, 3)}
     assert all(value == 0 for value in terms.losses.values())
-    assert all(value > 0 for value in terms.signs.values())
+    assert all(value > 0 for value in terms.metrics.values())
 
 
 def test_a_wrong_cell_costs_half_its_squared_error_in_every_stage(pose_terms):
@@ -182,4 +182,4 @@ def test_an_empty_prediction_costs_what_the_signs_say(pose_terms):
     heat, affinity = (jnp.zeros_like(x) for x in targets(given))
     terms = pose_terms(heat.at[..., -1].set(1), affinity, given)
     for name in ("heat", "affinity"):
-        assert terms.losses[f"{name}_3"] == terms.signs[f"{name}_empty"]
+        assert terms.losses[f"{name}_3"] == terms.metrics[f"{name}_empty"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fgsam_jax.build import make_model, variable_shapes
 from fgsam_jax.config import Config, Data, Log, Model, Phase, PoseData
-from fgsam_jax.data.attributes import MARKET1501
+from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.models.factory import make_model, variable_shapes
 
 HEIGHT, WIDTH, PEOPLE = 32, 16, 4
 SIZES = Model(

@@ -1,5 +1,7 @@
 """Small made-up data sets in exactly the layouts that are published."""
 
+import json
+
 import numpy as np
 import scipy.io
 from PIL import Image
@@ -111,4 +113,56 @@ def write_peta(root):
         for seed, name in enumerate(names):
             pixels = np.random.default_rng(seed).integers(0, 256, (40 + seed, 17, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name)
+    return root
+
+
+COCO_JOINTS = [
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
+    "left_knee", "right_knee", "left_ankle", "right_ankle",
+]  # fmt: skip
+
+
+def coco_person(number, box, points=None, image=1, **fields):
+    """An annotation; `points` are {COCO joint: (x, y, state)}."""
+    keypoints = [0] * 51
+    for name, point in (points or {}).items():
+        row = COCO_JOINTS.index(name)
+        keypoints[3 * row : 3 * row + 3] = point
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "bbox": box,
+        "iscrowd": 0,
+        "keypoints": keypoints,
+        "num_keypoints": len(points or {}),
+        "segmentation": [],
+    } | fields
+
+
+STANDING_PERSON = {
+    "nose": (100, 60, 2),
+    "left_shoulder": (110, 80, 2),
+    "right_shoulder": (90, 80, 1),
+    "left_ankle": (105, 195, 2),
+}
+
+
+def write_coco(root, annotations, names=COCO_JOINTS, size=(200, 240), images=1):
+    """The published layout with images of a smooth gradient, told apart by their blue."""
+    (root / "annotations").mkdir(parents=True)
+    across, down = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    files = {number: f"{number:012d}.jpg" for number in range(1, images + 1)}
+    for split in ("train2017", "val2017"):
+        (root / split).mkdir()
+        for number, file in files.items():
+            pixels = np.stack([across, down, 0 * down + 20 * (number - 1)], -1).astype(np.uint8)
+            Image.fromarray(pixels).save(root / split / file, quality=100, subsampling=0)
+        content = {
+            "images": [{"id": number, "file_name": file} for number, file in files.items()],
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "person", "keypoints": list(names)}],
+        }
+        (root / "annotations" / f"person_keypoints_{split}.json").write_text(json.dumps(content))
     return root

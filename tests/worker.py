@@ -1,4 +1,4 @@
-"""One of the processes of tests/test_processes.py: python worker.py RENDERED FOLDER [PORT PROCESS].
+"""One of the processes of runtime/test_distributed.py: worker.py RENDERED FOLDER PORT PROCESS.
 
 It trains a run in FOLDER/run, takes ten steps of every phase and writes what came of them.
 """
@@ -17,20 +17,22 @@ os.environ["XLA_FLAGS"] = (
 
 def main(rendered: str, folder: str, port: str, process: str) -> None:
     """Joins the other process first; JAX must not be asked for a device before."""
-    from fgsam_jax import processes
+    from fgsam_jax.runtime import distributed
 
-    processes.join(f"127.0.0.1:{port}", 2, int(process))
-    import test_step
+    distributed.join(f"127.0.0.1:{port}", 2, int(process))
+    import steps
     import tiny
 
     from fgsam_jax.config import Log
-    from fgsam_jax.runs import run
+    from fgsam_jax.data import batches
+    from fgsam_jax.experiments.run import run_once
 
+    batches._free = lambda: 2**30  # as an accelerator says: the run takes its images from there
     config = tiny.config(Path(rendered), (tiny.BASE,), references=True, log=Log(every=1))
-    results = run(config, Path(folder) / "run", training=True)[2:]  # after those of the references
-    steps = {name: test_step.ten_steps(name, DEVICES) for name in test_step.PHASES}
+    results = run_once(config, Path(folder) / "run", training=True)[2:]  # after the references
+    taken = {name: steps.ten_steps(name, DEVICES) for name in steps.PHASES}
     with open(f"{folder}/process{process}.pkl", "wb") as file:
-        pickle.dump((results, steps), file)
+        pickle.dump((results, taken), file)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def main() -> None:
     options = parser.parse_args()
     # PyTorch's threads spin while they wait, and would wait long for a core that others use.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from fgsam_jax import host
+    from fgsam_jax.runtime import startup
 
-    host.tune()  # as in training
+    startup.tune()  # as in training
     rows: list[dict] = []
     print(f"{'':45}{'median':>10}{'spread':>10}{'ratio':>8}")
     for name in [options.section] if options.section else SECTIONS:

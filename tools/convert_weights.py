@@ -18,14 +18,14 @@ from fgsam_jax.errors import InputError
 def main(arguments: list[str] | None = None) -> None:
     """Convert as the command line says. Raises InputError for what the user can mend."""
     given = _parser().parse_args(arguments)
-    from fgsam_jax.convert import hub, readers
+    from fgsam_jax.weights import hub, readers
 
     source = hub.locate(given.source)
     target = Path(given.to).expanduser()
     if (source / "checkpoints").is_dir() or readers.metadata(source).get("format") == "fgsam_jax":
-        lines = _back(source, target, given)
+        lines = _export(source, target, given)
     else:
-        lines = _forth(source, target, given)
+        lines = _import(source, target, given)
     print("\n".join([*lines, f"written: {target}"]))
 
 
@@ -40,21 +40,21 @@ def _parser() -> argparse.ArgumentParser:
         "--variant", default="", help="the backbone they are for, if it is not the one recognised"
     )
     parser.add_argument("--phase", help="of a run; its last one otherwise")
-    parser.add_argument("--which", default="newest", choices=["newest", "best"], help="checkpoint")
+    parser.add_argument("--which", default="last", choices=["last", "best"], help="checkpoint")
     return parser
 
 
-def _forth(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
-    from fgsam_jax.convert import readers, weights
-    from fgsam_jax.convert.convert import convert
+def _import(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
+    from fgsam_jax.weights import readers, storage
+    from fgsam_jax.weights.convert import import_weights
 
     try:
-        found = convert(readers.read(source), variant=given.variant, partial=given.partial)
+        found = import_weights(readers.read(source), variant=given.variant, partial=given.partial)
     except InputError as error:
         raise InputError(f"{source}: {error}" if str(source) not in str(error) else error) from None
-    weights.save(
+    storage.save(
         target,
-        weights.Weights(found.module, found.variant, found.weights),
+        storage.Weights(found.module, found.variant, found.weights),
         source=source.name,
         sha256=readers.sha256(source),
         missing=found.missing,
@@ -65,18 +65,19 @@ def _forth(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
     return [*found.lines, f"to use it: {use}"]
 
 
-def _back(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
-    from fgsam_jax.convert import weights
+def _export(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
+    from fgsam_jax.export import pytorch
+    from fgsam_jax.weights import storage
 
     if source.is_dir():
-        from fgsam_jax.trained import backbone
+        from fgsam_jax.export.pytorch import trained_backbone
 
-        held, title = backbone(source, given.phase, given.which)
+        held, title = trained_backbone(source, given.phase, given.which)
     else:
-        held, title = weights.load(source), str(source)
-    arrays = weights.to_torch(held)
-    weights.write(target, arrays, {"format": "pt", "variant": held.variant})
-    note = weights.not_torchvision(held.variant)
+        held, title = storage.load(source), str(source)
+    arrays = pytorch.export_weights(held)
+    storage.write(target, arrays, {"format": "pt", "variant": held.variant})
+    note = pytorch.not_torchvision(held.variant)
     return [f"taken: {len(arrays)} arrays of {held.variant} from {title}", *note]
 
 

@@ -5,7 +5,7 @@
 
 The first prints what is in the sets that the phases use and everything that is wrong with them,
 draws a contact sheet, and leaves records and tables so that training starts at once. It exits with
-status 1 if something would spoil a training; `fgsam_jax.data.check` says what that is.
+status 1 if something would spoil a training; `fgsam_jax.data.checks` says what that is.
 
 The second lists a small part of the images to re-identify, of whole people, for trials.
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import config_flags
 
-from fgsam_jax import command
 from fgsam_jax.config import Config
 from fgsam_jax.errors import InputError
+from fgsam_jax.runtime import cli
 
 _SHEET = flags.DEFINE_string("sheet", "prepare.png", "Where the contact sheet goes; empty: none.")
 _LIMIT = flags.DEFINE_integer("limit", None, "List about so many training images.", lower_bound=1)
@@ -29,9 +29,9 @@ _TO = flags.DEFINE_string("to", "subset.csv", "The list that --limit writes.")
 def main(arguments: Sequence[str]) -> None:
     """What the flags ask for. Raises InputError for what the user can mend."""
     del arguments
-    config, workdir = command.configuration()
+    config, workdir = cli.configuration()
     # JAX and TFDS are imported late: a mistaken flag is answered at once.
-    from fgsam_jax.runs import each_run, render_set
+    from fgsam_jax.experiments.run import each_run, render_set
 
     logging.set_verbosity(logging.ERROR)
     runs = each_run(config, workdir)
@@ -48,18 +48,19 @@ def main(arguments: Sequence[str]) -> None:
 
 def prepare(config: Config, sheet: Path | None) -> None:
     """Check, build and show. Raises InputError at the end if something would spoil a training."""
-    from fgsam_jax import describe, pictures
-    from fgsam_jax.prepare import Preparation
+    from fgsam_jax.experiments import dataset_summary
+    from fgsam_jax.experiments.prepare import Preparation
+    from fgsam_jax.visualization import draw
 
     done = Preparation(config)
     if sheet and done.sheets:
         try:
-            pictures.stacked(*done.sheets).save(sheet, "png")
+            draw.stacked(*done.sheets).save(sheet, "png")
         except OSError as error:
             raise InputError(f"{sheet} cannot be written: {error.strerror}") from error
         print(f"\nwrote {sheet}")
     for problem in done.problems:
-        print(f"\n{describe.problem_text(problem)}")
+        print(f"\n{dataset_summary.problem_text(problem)}")
     fatal = sum(problem.fatal for problem in done.problems)
     if fatal:
         raise InputError(f"problems that would spoil a training, listed above: {fatal}")
@@ -68,9 +69,9 @@ def prepare(config: Config, sheet: Path | None) -> None:
 
 def limit(config: Config, images: int, path: Path) -> None:
     """Write a subset and say how to train on it."""
-    from fgsam_jax.data.check import drawn_splits
+    from fgsam_jax.data.checks import drawn_splits
     from fgsam_jax.data.subset import draw_subset, write_csv
-    from fgsam_jax.prepare import open_people
+    from fgsam_jax.experiments.prepare import open_people
 
     if all(phase.model == "pose" for phase in config.phases):
         raise InputError("--limit takes people of config.data, which no phase of this file uses")
@@ -90,4 +91,4 @@ def limit(config: Config, images: int, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    cli.launch(main)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.data.pose_targets import flip_joints
+from fgsam_jax.labels.pose_targets import flip_joints
 
 
 def random_flip(

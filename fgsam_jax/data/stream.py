@@ -12,10 +12,10 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fgsam_jax.data.protocol import WHOLE
-from fgsam_jax.data.records import LocalBuilder
-from fgsam_jax.data.view import STRIDE
+from fgsam_jax.data.datasets.builder import LocalBuilder
+from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
+from fgsam_jax.labels.skeleton import STRIDE
 
 # People of a training image, a fixed number so that every batch has one shape. Images of COCO
 # with more labelled people are rare, and a crop shows a part of an image.
@@ -51,7 +51,7 @@ class Stream:
         """Read batches from prepared records.
 
         Args:
-          builder: of a set with joints, its records written, see `records.open_builder`.
+          builder: of a set with joints, its records written, see `builder.open_builder`.
           split: one of the builder's splits.
           height, width: of the images in pixels, divisible by 8.
           batch: examples of a step, of all processes together.

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fgsam_jax.data.attributes import PART_OF, Attribute
-from fgsam_jax.data.check import Splits, cameras, has_match, identities
-from fgsam_jax.data.crops import Crop
+from fgsam_jax.data.checks import Splits, cameras, has_match, identities
+from fgsam_jax.data.datasets.crops import Crop
 from fgsam_jax.errors import InputError
+from fgsam_jax.labels.attributes import PART_OF, Attribute
 
 
 def draw_subset(splits: Splits, images: int, seed: int) -> dict[str, list[Crop]]:

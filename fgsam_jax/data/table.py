@@ -17,13 +17,15 @@ import numpy as np
 from filelock import FileLock
 from tqdm import tqdm
 
-from fgsam_jax.data.attributes import Attribute
-from fgsam_jax.data.protocol import SPLITS, WHOLE, draw_splits
-from fgsam_jax.data.view import STRIDE
+from fgsam_jax.data.datasets.catalogue import open_set
+from fgsam_jax.data.splits import SPLITS, WHOLE, draw_splits
 from fgsam_jax.errors import InputError
+from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.labels.skeleton import STRIDE
 
 if TYPE_CHECKING:
-    from fgsam_jax.data.records import LocalBuilder
+    from fgsam_jax.data.datasets.builder import LocalBuilder
+
 
 # Raise this when the meaning of a cached array changes.
 _VERSION = 2
@@ -122,9 +124,9 @@ def load_table(
     """One split of prepared records as a table, images resized to height x width (bilinear).
 
     Args:
-      builder: a builder whose records are written, see `fgsam_jax.data.records.open_builder`.
+      builder: a builder whose records are written, see `datasets.builder.open_builder`.
       split: one of the builder's splits. A set without published splits, whose only one is `WHOLE`,
-        also has train, query and gallery, drawn by `fgsam_jax.data.protocol.draw_splits`.
+        also has train, query and gallery, drawn by `fgsam_jax.data.splits.draw_splits`.
       height, width: size of the images in pixels; for a set with joints both must be divisible
         by 8.
       seed: of the draw.
@@ -297,3 +299,19 @@ def _pad_people(joints: list[np.ndarray]) -> np.ndarray:
     for row, present in zip(padded, joints, strict=True):
         row[: len(present)] = present
     return padded
+
+
+def open_table(
+    name: str,
+    source: str | Path,
+    records: str | Path,
+    split: str,
+    height: int,
+    width: int,
+    attributes: str | Path | None = None,
+    joints: str | Path | None = None,
+    seed: int = 0,
+) -> Table:
+    """One split of a data set as arrays, see `open_set` and `load_table`."""
+    builder = open_set(name, source, records, attributes, joints)
+    return load_table(builder, split, height, width, seed=seed)

@@ -1,0 +1,1 @@
+"""The networks, and how a configuration becomes one."""

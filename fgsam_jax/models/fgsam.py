@@ -11,13 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, make_sketch, usual_load
-from fgsam_jax.data.attributes import Attribute
-from fgsam_jax.data.skeleton import PARTS, POSE_CHANNELS, part_channels
-from fgsam_jax.errors import InputError
+from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.labels.skeleton import PARTS
 from fgsam_jax.models.dense import Dense, Weights, dense
-from fgsam_jax.models.norm import BatchNorm, Statistics, batch_norm
-from fgsam_jax.models.pose import Pose
+from fgsam_jax.models.norm import Statistics, batch_norm, unit_length
+from fgsam_jax.models.pose_net import Pose
 
 PLENARY = PARTS[-1]  # the whole body
 _SMALL = nn.initializers.normal(0.001)  # of the classifiers' kernels
@@ -37,11 +35,6 @@ class Outputs(NamedTuple):
     identity: jax.Array | None
     attributes: dict[str, jax.Array]
     pose: Pose | None
-
-
-def unit_length(x: jax.Array) -> jax.Array:
-    """Rows of length 1; a zero row stays zero and has a finite gradient. [..., dim] to the same."""
-    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
 
 
 def descriptor(embeddings: dict[str, jax.Array]) -> jax.Array:
@@ -83,90 +76,24 @@ class Baseline(nn.Module):
         return Outputs({PLENARY: pooled}, logits, {}, None)
 
 
-class Fusion(nn.Module):
-    """Appearance x pose by compact bilinear pooling, for each part and for the whole body.
-
-    Attributes:
-      size: of the count sketch, d.
-      method: of `fgsam_jax.bilinear.compact_bilinear`.
-      dtype: of the maps that enter the matrix product; transforms and norms are float32.
-      axis_name: take batch statistics over all devices of this axis.
-    """
-
-    size: int = 4096
-    method: str = "gram"
-    dtype: Any = jnp.float32
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, features: jax.Array, pose: jax.Array, *, train: bool) -> jax.Array:
-        """Fused features of each part.
-
-        Args:
-          features: [batch, h, w, channels].
-          pose: [batch, h k, w k, 57], k a whole number.
-          train: use and update batch statistics.
-
-        Returns:
-          [batch, 7, size] float32, in the order of `skeleton.PARTS`.
-        """
-        batch, height, width, channels = features.shape
-        pose = _average_pool_to(pose.astype(jnp.float32), height, width)
-        features = self._norm(train, "features_norm")(features)  # Eq. (6)
-        pose = self._norm(train, "pose_norm")(pose)  # Eq. (7) and (8)
-        fused = compact_bilinear_parts(
-            features.reshape(batch, -1, channels),
-            pose.reshape(batch, -1, POSE_CHANNELS),
-            part_channels(),
-            self._sketch("features", channels),
-            self._sketch("pose", POSE_CHANNELS),
-            method=self.method,
-        )
-        # The slope at 0 is 1 / (2 sqrt(offset)). The entries are of order 1; an offset of
-        # 1e-6 would magnify their rounding 500 times, and devices would drift apart.
-        offset = 1e-3
-        fused = jnp.sign(fused) * (jnp.sqrt(jnp.abs(fused) + offset) - offset**0.5)
-        # Root mean square 1, not length 1: with entries of 1 / sqrt(size) the dense layers after it
-        # hardly move (docs/results.md, "Scale of the fused vector").
-        return unit_length(fused) * self.size**0.5
-
-    def _norm(self, train: bool, name: str) -> BatchNorm:
-        how: Any = {"affine": False, "two_pass": True, "dtype": self.dtype}
-        return BatchNorm(train, axis_name=self.axis_name, **how, name=name)
-
-    def _sketch(self, name: str, channels: int) -> CountSketch:
-        """The tables live in the collection `constants`, so that a checkpoint holds them."""
-        drawn: dict[str, CountSketch] = {}
-
-        def draw(field: str) -> jax.Array:
-            if name not in drawn:
-                drawn[name] = make_sketch(self.make_rng("params"), channels, self.size)
-            return getattr(drawn[name], field)
-
-        bins = self.variable("constants", f"{name}_bins", draw, "bins")
-        signs = self.variable("constants", f"{name}_signs", draw, "signs")
-        load = usual_load(channels, self.size)
-        return CountSketch(bins.value, signs.value, self.size, load)
-
-
 class PartEmbedding(nn.Module):
     """A part's embedding: on one fused vector the paper's 1x1 convolution is a dense layer.
 
     Attributes:
       size: of the embedding.
-      centre: normalise each coordinate over the batch, without scale or bias. The fused vectors
+      bnneck: normalise each coordinate over the batch, without scale or bias. The fused vectors
         of all people share a large common component; on unit-length embeddings it presses all
         distances together, and the focal triplet loss then shrinks both d_ap and d_an.
     """
 
     size: int
-    centre: bool = True
+    bnneck: bool = True
 
     @nn.compact
     def __call__(self, channels: int) -> tuple[Weights, Any]:
         """Weights of the dense layer and, where it normalises, the running statistics."""
-        weights = Dense(self.size, not self.centre, name="dense")(channels)
-        return weights, Statistics(name="norm")(self.size) if self.centre else None
+        weights = Dense(self.size, not self.bnneck, name="dense")(channels)
+        return weights, Statistics(name="norm")(self.size) if self.bnneck else None
 
 
 def embed_parts(
@@ -185,7 +112,7 @@ def embed_parts(
     """
     weights, running = zip(*(part(fused.shape[-1]) for part in parts), strict=True)
     embeddings = dense(jnp.swapaxes(fused, 0, 1), weights)
-    if not parts[0].centre:
+    if not parts[0].bnneck:
         return embeddings
     kinds = list(zip(*running, strict=True))  # all means, all variances
     mean, var = (jnp.concatenate([x.value for x in variables]) for variables in kinds)
@@ -211,7 +138,7 @@ class Intermediate(nn.Module):
     identities: int
     attributes: tuple[Attribute, ...]
     plenary_size: int = 512
-    centre: bool = True
+    bnneck: bool = True
     axis_name: str | None = None
 
     @nn.compact
@@ -219,7 +146,7 @@ class Intermediate(nn.Module):
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        whole = [PartEmbedding(self.plenary_size, self.centre, name=PLENARY)]
+        whole = [PartEmbedding(self.plenary_size, self.bnneck, name=PLENARY)]
         how: Any = {"train": train, "axis_name": self.axis_name}
         (embedding,) = embed_parts(fused[:, -1:], whole, **how)
         logits = _answers(self.attributes, dict.fromkeys(PARTS, embedding))
@@ -237,7 +164,7 @@ class FGSAM(nn.Module):
     attributes: tuple[Attribute, ...]
     part_size: int = 256
     plenary_size: int = 512
-    centre: bool = True
+    bnneck: bool = True
     axis_name: str | None = None
 
     @nn.compact
@@ -245,8 +172,8 @@ class FGSAM(nn.Module):
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings."""
         pose = self.pose(images)
         fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
-        parts = [PartEmbedding(self.part_size, self.centre, name=part) for part in PARTS[:-1]]
-        whole = [PartEmbedding(self.plenary_size, self.centre, name=PLENARY)]
+        parts = [PartEmbedding(self.part_size, self.bnneck, name=part) for part in PARTS[:-1]]
+        whole = [PartEmbedding(self.plenary_size, self.bnneck, name=PLENARY)]
         how: Any = {"train": train, "axis_name": self.axis_name}
         found = embed_parts(fused[:, :-1], parts, **how) + embed_parts(fused[:, -1:], whole, **how)
         embeddings = dict(zip(PARTS, found, strict=True))
@@ -272,14 +199,3 @@ def _answers(
 
 def _classifier(classes: int, name: str) -> nn.Dense:
     return nn.Dense(classes, kernel_init=_SMALL, name=name)
-
-
-def _average_pool_to(maps: jax.Array, height: int, width: int) -> jax.Array:
-    """Average pooling of [batch, h k, w k, channels] to [batch, h, w, channels]."""
-    if maps.shape[1] % height or maps.shape[2] % width:
-        raise InputError(
-            f"the pose maps of {maps.shape[1]}x{maps.shape[2]} cells cannot be averaged to the "
-            f"backbone's {height}x{width}: choose an image size, stem and last stride that divide"
-        )
-    window = (maps.shape[1] // height, maps.shape[2] // width)
-    return nn.avg_pool(maps, window, window)

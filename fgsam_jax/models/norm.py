@@ -1,4 +1,4 @@
-"""Batch normalisation as all networks use it: Flax's numbers, with the gradient by its formula."""
+"""Normalisation as all networks use it: Flax's numbers, with the gradient by its formula."""
 
 from functools import partial
 from typing import Any
@@ -183,3 +183,8 @@ def _sums(x: jax.Array, y: jax.Array, factor: float = 1.0) -> jax.Array:
 
 def _mean_over(x: jax.Array, axis_name: str | None) -> jax.Array:
     return x if axis_name is None else jax.lax.pmean(x, axis_name)
+
+
+def unit_length(x: jax.Array) -> jax.Array:
+    """Rows of length 1; a zero row stays zero and has a finite gradient. [..., dim] to the same."""
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.common import Row, finished, in_turn
-from fgsam_jax.build import make_backbone, variable_shapes
 from fgsam_jax.config import Model
 from fgsam_jax.models import osnet, resnet
+from fgsam_jax.models.factory import make_backbone, variable_shapes
 
 
 def backbones(options: argparse.Namespace) -> list[Row]:

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from fgsam_jax import objective, start
-from fgsam_jax.build import make_model, variable_shapes
+from fgsam_jax import objective
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.data.attributes import MARKET1501
-from fgsam_jax.step import TrainState, train_step
+from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.models.factory import make_model, variable_shapes
+from fgsam_jax.training.state import TrainState, make_state
+from fgsam_jax.training.step import train_step
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = 751  # of Market-1501's training split
@@ -138,8 +139,8 @@ def first_state(config: Config, phase: Phase, optimizer: Any, *, abstract: bool)
     size = config.data.height, config.data.width
     if abstract:
         shapes = variable_shapes(model, *size)
-        return jax.eval_shape(lambda v: start.make_state(v, phase, optimizer), shapes)
-    return jax.device_put(start.make_state(random_variables(model, *size), phase, optimizer))
+        return jax.eval_shape(lambda v: make_state(v, phase, optimizer), shapes)
+    return jax.device_put(make_state(random_variables(model, *size), phase, optimizer))
 
 
 def counted(program: Any) -> Row:

@@ -17,9 +17,9 @@ from benchmarks.common import (
     random_batch,
 )
 from benchmarks.common import counted as xla_count
-from fgsam_jax.build import variable_shapes
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.models.conv import keep_products
+from fgsam_jax.models.factory import variable_shapes
 
 
 def counted(options: argparse.Namespace) -> list[Row]:

@@ -18,10 +18,11 @@ from benchmarks.common import (
     random_variables,
     torch_or_none,
 )
-from fgsam_jax.build import About
+from fgsam_jax.checkpoint import CheckpointInfo
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.data.attributes import MARKET1501
-from fgsam_jax.embed import BatchedEmbedding, Embedder
+from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.retrieval.embedder import Embedder
+from fgsam_jax.retrieval.inference import BatchedEmbedding
 
 
 def embedding(options: argparse.Namespace) -> Iterator[Row]:
@@ -46,7 +47,7 @@ def _case(config: Config, phase: Phase, options: argparse.Namespace) -> Iterator
     images = random_batch(full, config.data.height, config.data.width)["image"]
     model = model_of(config, phase)
     variables = random_variables(model, config.data.height, config.data.width)
-    embedder = Embedder(About(config, phase.name, PEOPLE, MARKET1501), variables)
+    embedder = Embedder(CheckpointInfo(config, phase.name, PEOPLE, MARKET1501), variables)
     filled = BatchedEmbedding(model, variables, full)
     rivals = _rivals(config, phase, variables)
     name = f"{phase.name} {config.model.backbone}"

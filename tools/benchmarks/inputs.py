@@ -22,8 +22,9 @@ from benchmarks.common import (
 )
 from fgsam_jax.config import Config, Phase
 from fgsam_jax.data import Table
-from fgsam_jax.data.attributes import MARKET1501
-from fgsam_jax.sets import Batches, Sets
+from fgsam_jax.data.batches import Batches
+from fgsam_jax.data.pipeline import Datasets
+from fgsam_jax.labels.attributes import MARKET1501
 
 
 def inputs(options: argparse.Namespace) -> Iterator[Row]:
@@ -70,8 +71,8 @@ def _phase(config: Config, phase: Phase, table: Table, steps: int, rounds: int) 
 
 def real_batches(phase: Phase, table: Table, first: int, last: int) -> Iterator[dict[str, Any]]:
     """The batches number first, ..., last - 1 as training takes them, on one device."""
-    for _, feed in Batches(phase, table, seed=0, devices=1).feeds(first, last):
-        yield jax.tree.map(lambda x: x[0, 0], feed)
+    for _, chunk in Batches(phase, table, seed=0, devices=1).device_batches(first, last):
+        yield jax.tree.map(lambda x: x[0, 0], chunk)
 
 
 def _loop(program: Any, held: list, key: Any, batches: Iterable[dict[str, Any]]) -> None:
@@ -104,7 +105,7 @@ def _table(config: Config, quick: bool) -> Table:
     if source.is_dir() and not quick:
         config.data.source = str(source)
         config.data.attributes = str(folder / "market_attribute.mat")
-        return Sets(config).table("train")
+        return Datasets(config).table("train")
     rows, random = 2000 if quick else 12936, np.random.default_rng(0)
     draw: Callable = partial(random.integers, size=rows)
     return Table(

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.ceilings import share
 from benchmarks.common import Row, finished, in_turn, torch_or_none
 from fgsam_jax.bilinear import METHODS, CountSketch, compact_bilinear_parts
-from fgsam_jax.data.skeleton import part_channels
+from fgsam_jax.labels.skeleton import part_channels
 
 ORDER = ("gram", *(method for method in METHODS if method != "gram"))  # the default comes first
 

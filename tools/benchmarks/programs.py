@@ -13,11 +13,13 @@ import optax
 from benchmarks.common import PEOPLE, configuration, first_state, random_batch
 from fgsam_jax import objective
 from fgsam_jax.bilinear import CountSketch, compact_bilinear_parts, usual_load
-from fgsam_jax.build import make_model, variable_shapes
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.data.attributes import MARKET1501
-from fgsam_jax.data.skeleton import part_channels
-from fgsam_jax.step import AXIS, embed_step, parallel_train_steps
+from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.labels.skeleton import part_channels
+from fgsam_jax.models.factory import make_model, variable_shapes
+from fgsam_jax.retrieval.inference import embed_step
+from fgsam_jax.runtime.distributed import AXIS
+from fgsam_jax.training.step import parallel_train_steps
 
 IMAGES = 12936  # of Market-1501's training split
 UPDATES = 10  # in a call, as on every accelerator

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import ROOT, Row, configuration
-from fgsam_jax.runs import render_set
-from fgsam_jax.sets import Sets
+from fgsam_jax.data.pipeline import Datasets
+from fgsam_jax.experiments.run import render_set
 
 
 def startup(options: argparse.Namespace) -> list[Row]:
@@ -31,7 +31,7 @@ def startup(options: argparse.Namespace) -> list[Row]:
     for what, code in {
         "import fgsam_jax": "import fgsam_jax",
         "import jax": "import jax; jax.devices()",
-        "import all of training": "import fgsam_jax.runs",
+        "import all of training": "import fgsam_jax.experiments.run",
     }.items():
         rows.append(_row(what, [_timed(partial(_import, code)) for _ in range(rounds)]))
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,11 +79,11 @@ def _prepare(folder: Path) -> list[str]:
     render_set(config)
     config.data.source, config.data.records = f"{made}/market1501", str(folder / "records")
     config.pose_data.source = f"{made}/coco"
-    sets = Sets(config)
+    datasets = Datasets(config)
     for split in ("train", "query", "gallery"):
-        sets.table(split)
+        datasets.table(split)
     for split in ("train", "val"):
-        sets.pose(split)
+        datasets.pose(split)
     return [
         f"--config.data.source={config.data.source}",
         f"--config.data.records={config.data.records}",

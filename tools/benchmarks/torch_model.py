@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from benchmarks.common import PEOPLE, ROOT
 from fgsam_jax.config import Model
-from fgsam_jax.data.attributes import MARKET1501
-from fgsam_jax.data.skeleton import PARTS, part_channels
+from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.labels.skeleton import PARTS, part_channels
 
 if str(ROOT / "tests") not in sys.path:
     sys.path.append(str(ROOT / "tests"))

@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.common import SIGMA
 from benchmarks.torch_model import Net, focal_triplet
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.data.pose_targets import pose_targets
+from fgsam_jax.labels.pose_targets import pose_targets
 
 
 def make_step(config: Config, phase: Phase, batch: dict[str, Any]) -> tuple[Callable, int]:

@@ -1,0 +1,1 @@
+"""Rendered pedestrians in the layouts of Market-1501 and COCO."""

@@ -1,0 +1,105 @@
+"""A run of a configuration from its data to its tables, or several runs with other seeds."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from fgsam_jax.config import Config, expand
+from fgsam_jax.data.pipeline import Datasets
+from fgsam_jax.errors import InputError
+from fgsam_jax.evaluation.phases import reference_rows, restored_results
+from fgsam_jax.experiments import tables
+from fgsam_jax.models.factory import make_model
+from fgsam_jax.runtime.output import say, write_atomically
+from fgsam_jax.training.initialize import phase_info
+from fgsam_jax.training.loop import train
+from fgsam_jax.visualization.results import draw_results
+
+
+def run_experiment(config: Config, workdir: Path, *, training: bool) -> None:
+    """Train or evaluate `config.repeats` times; several runs end in a table of their spread.
+
+    Run number i has the seeds raised by i and the folder `workdir/seed<seed>`; a single run has
+    workdir itself.
+
+    Raises:
+      InputError: something given cannot be used; the message says what.
+    """
+    runs = []
+    for number, (one, folder) in enumerate(each_run(config, workdir), 1):
+        if config.repeats > 1:
+            say(f"\nrun {number} of {config.repeats}, in {folder}")
+        if not training and config.repeats > 1 and not (folder / "results.json").is_file():
+            say("not finished")
+            continue
+        rows = run_once(one, folder, training=training)
+        if rows and config.repeats > 1:
+            runs.append(rows)
+    # A run that was stopped has fewer rows, and takes no part in the spread.
+    runs = [rows for rows in runs if len(rows) == max(map(len, runs))]
+    if runs:
+        say(f"\nMean and standard deviation of {len(runs)} runs:\n{tables.spread_table(runs)}")
+        path = workdir / ("table.json" if training else "evaluation.json")
+        write_atomically(path, json.dumps({"config": dataclasses.asdict(config), "runs": runs}))
+        say(f"\nwrote {path}")
+
+
+def each_run(config: Config, workdir: Path) -> list[tuple[Config, Path]]:
+    """The configuration and the folder of each of the `config.repeats` runs, paths filled in."""
+    if config.repeats == 1:
+        return [(expand(config, workdir), workdir)]
+    runs = []
+    for number in range(config.repeats):
+        seed = config.seed + number
+        data = dataclasses.replace(config.data, split_seed=config.data.split_seed + number)
+        one = dataclasses.replace(config, seed=seed, data=data, repeats=1)
+        folder = workdir / f"seed{seed}"
+        runs.append((expand(one, folder), folder))
+    return runs
+
+
+def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
+    """One run: its rows of results, those of the references first. It prints and writes them."""
+    if not training and not (workdir / "checkpoints").is_dir():
+        raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
+    make_model(config.model, "baseline", 1, ())  # refuses a mistaken backbone at once
+    if config.synthetic.folder:
+        render_set(config)
+    datasets = Datasets(config)
+    results = (train if training else restored_results)(config, workdir, datasets)
+    rows = [result for result in results if "evaluation" in result]
+    if not rows:
+        return rows  # a run of the pose phase alone
+    if config.references:
+        last = [phase for phase in config.phases if phase.model != "pose"][-1]
+        rows = reference_rows(phase_info(config, last, datasets), datasets) + rows
+    say("\n" + tables.report(rows))
+    path = workdir / ("table.json" if training else "evaluation.json")
+    write_atomically(
+        path, json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1)
+    )
+    written = [path, *(draw_results(workdir, datasets) if training and config.log.pictures else [])]
+    say("\nwrote " + ", ".join(map(str, written)))
+    return rows
+
+
+def render_set(config: Config) -> None:
+    """Write the synthetic set of the configuration, once; of several processes the others wait."""
+    from filelock import FileLock
+    from tqdm import tqdm
+
+    from fgsam_jax.data.synthetic.render import render
+
+    arguments = dataclasses.asdict(config.synthetic)
+    folder = arguments.pop("folder")
+    Path(folder).parent.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(f"{folder}.lock"),
+        tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar,
+    ):
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        render(folder, progress=show, **arguments)

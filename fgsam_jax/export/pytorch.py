@@ -1,0 +1,65 @@
+"""Trained and converted weights under the names of PyTorch's models."""
+
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from fgsam_jax.errors import InputError
+from fgsam_jax.models import resnet
+from fgsam_jax.weights import names
+from fgsam_jax.weights.names import BACKBONE
+from fgsam_jax.weights.storage import Weights
+
+
+def trained_backbone(workdir: Path, phase: str | None, which: str) -> tuple[Weights, str]:
+    """The backbone of a checkpoint, and a line that says which.
+
+    Args:
+      workdir: of a run.
+      phase: its name; None takes the last re-identification phase that has a checkpoint.
+      which: "last" or "best".
+
+    Raises:
+      InputError: there is no checkpoint, or its model has no backbone.
+    """
+    from fgsam_jax.checkpoint import restore  # Orbax, which a converted file does not need
+
+    info, variables, step = restore(workdir, phase, which)
+    values = {
+        (path[0], *path[2:]): np.asarray(value)
+        for path, value in flatten_dict(variables).items()
+        if path[1] == BACKBONE
+    }
+    if not values:
+        raise InputError(f"{workdir}: the phase {info.phase} has no backbone; name another --phase")
+    weights = Weights(BACKBONE, info.config.model.backbone, values)
+    return weights, f"the checkpoint of step {step} of {info.phase} in {workdir}"
+
+
+def export_weights(weights: Weights) -> dict[str, np.ndarray]:
+    """The same weights under the names and in the layout of PyTorch's form.
+
+    torchvision's names for a ResNet, torchreid's for an OSNet, OpenPose's for the pose net.
+    """
+    rule = names.torch_name(weights.variant)
+    return {
+        rule(path): value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+        for path, value in weights.values.items()
+    }
+
+
+def not_torchvision(variant: str) -> list[str]:
+    """What a user of torchvision's names must know about a ResNet of another form, if anything."""
+    if variant not in resnet.VARIANTS:
+        return []
+    _, form = resnet.VARIANTS[variant]
+    notes = {
+        "blue, green, red in 0..255 minus the mean": form.caffe,
+        "the stride on the first 1x1 convolution": form.caffe,
+        "a pooling that rounds up and pads at the end alone": form.ceil,
+        "IBN-a's normalisation": form.ibn,
+        "no ReLU before the pooling": not form.stem_relu,
+    }
+    found = [note for note, holds in notes.items() if holds]
+    return [f"not torchvision's: {'; '.join(found)}"] if found else []

@@ -1,0 +1,1 @@
+"""Body parts, joints and attributes, and the targets of the pose net."""

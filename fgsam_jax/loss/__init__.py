@@ -1,0 +1,26 @@
+"""Losses: one value per example, so that the caller decides how to average.
+
+Everything here is a pure function that `jit`, `grad`, `vmap` and `pmap` may wrap. The triplet
+losses mine inside the batch; with `axis_name` they mine over all devices of that axis, so that
+N devices compute what one device computes on the whole batch.
+"""
+
+from fgsam_jax.loss.classification import attribute_cross_entropy
+from fgsam_jax.loss.metric_learning import (
+    Triplets,
+    focal_triplet,
+    hardest_triplets,
+    pairwise_distance,
+    triplet,
+)
+from fgsam_jax.loss.pose import pose_error
+
+__all__ = [
+    "Triplets",
+    "attribute_cross_entropy",
+    "focal_triplet",
+    "hardest_triplets",
+    "pairwise_distance",
+    "pose_error",
+    "triplet",
+]

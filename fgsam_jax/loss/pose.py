@@ -1,0 +1,24 @@
+"""Masked squared error of confidence maps and affinity fields."""
+
+import jax
+import jax.numpy as jnp
+
+
+def pose_error(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
+    r"""Masked squared error of one stage and stream, summed over cells and channels.
+
+    Eq. (3) for the confidence maps, Eq. (4) for the affinity fields:
+
+    .. math:: \tfrac12 \sum_c \sum_p W_c(p) \, (H_c(p) - G_c(p))^2
+
+    The half is OpenPose's, so that its published learning rates keep their meaning.
+
+    Args:
+      prediction: [batch, height, width, channels].
+      target: the same shape.
+      weight: W, broadcasts to the same shape; 0 where the truth is unknown.
+
+    Returns:
+      [batch].
+    """
+    return 0.5 * jnp.sum(weight * jnp.square(prediction - target), axis=(1, 2, 3))

@@ -1,0 +1,177 @@
+"""Images to descriptors, in batches: the host reads ahead while the devices work."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from tqdm import tqdm
+
+from fgsam_jax.errors import InputError
+from fgsam_jax.models.fgsam import Outputs, descriptor
+from fgsam_jax.runtime import distributed
+from fgsam_jax.runtime.distributed import AXIS, agreed, replicate
+
+# The step gives these for each image.
+Embedded = dict[str, Any]
+
+# Batches that are read before they are asked for; one alone would leave threads idle at its end.
+_AHEAD = 2
+
+
+class BatchedEmbedding:
+    """`embed_step` over all rows of an array, in batches over all devices.
+
+    A call takes one size of batch, and each size has one program, compiled when first needed. The
+    size is the smallest that holds all images of the call; more than the largest holds go in
+    batches of the largest, and the last of these is filled up, as compiling another program takes
+    longer than the filling. Who gives one size alone, as an evaluation does, compiles once.
+
+    With several processes each embeds a share over its own devices, and all get the whole; all
+    must call it alike.
+    """
+
+    def __init__(self, model: nn.Module, variables: dict[str, Any], *sizes: int):
+        """Put the variables on all devices of this process.
+
+        Args:
+          model: gives `Outputs`.
+          variables: of the model.
+          sizes: of the batches in images, rounded up to fill all devices.
+        """
+        self._devices = jax.local_device_count()
+        self._sizes = sorted({-(-size // self._devices) * self._devices for size in sizes})
+        self._step = parallel_embed_step(model)
+        if jax.process_count() > 1:
+            # A state that spans processes cannot be put on the devices of one, its value can.
+            variables = jax.device_get(variables)
+        self._variables = replicate(variables)
+
+    def __call__(self, images: Any, title: str | None = None) -> Embedded:
+        """The result of `embed_step` for all images, as NumPy arrays [n, ...].
+
+        Args:
+          images: uint8 [n, height, width, 3], or what has a length and gives such rows for a
+            slice, which threads may ask for.
+          title: of a progress bar; without it none is shown.
+
+        Raises:
+          InputError: there are no images, or reading them raises it.
+        """
+        if not len(images):
+            raise InputError("there are no images to embed")
+        if jax.process_count() > 1:
+            return self._shared(images, title)
+        return self._rows(images, 0, len(images), title)
+
+    def _shared(self, images: Any, title: str | None) -> Embedded:
+        """The result for all rows, of which this process works out one share."""
+        processes, count = jax.process_count(), len(images)
+        # Shares are equally long, as gathering wants them: the last may begin in the one before.
+        share = -(-count // processes)
+        firsts = [min(process * share, count - share) for process in range(processes)]
+        first = firsts[jax.process_index()]
+        found = agreed(lambda: self._rows(images, first, first + share, title))
+
+        def whole(shares: np.ndarray) -> np.ndarray:
+            rows = np.empty((count, *shares.shape[2:]), shares.dtype)
+            for begin, piece in zip(firsts, shares, strict=True):
+                rows[begin : begin + share] = piece
+            return rows
+
+        return jax.tree.map(whole, multihost_utils.process_allgather(found))
+
+    def _rows(self, images: Any, first: int, last: int, title: str | None) -> Embedded:
+        """The result for the rows first, ..., last - 1."""
+        size = next((size for size in self._sizes if size >= last - first), self._sizes[-1])
+
+        def read(start: int) -> np.ndarray:
+            rows = np.asarray(images[start : min(start + size, last)])
+            # A batch is filled up, so that one program serves all of its size. The copy also
+            # reads a memory-mapped array here and not where the device waits for it.
+            filled = np.resize(rows, (size, *rows.shape[1:]))
+            return filled.reshape(self._devices, -1, *rows.shape[1:])
+
+        starts = range(first, last, size)
+        bar = tqdm(
+            _ahead(read, starts),
+            title,
+            total=len(starts),
+            leave=False,
+            disable=None if title and distributed.first() else True,
+        )
+        pieces: list[Embedded] = []
+        running: list[Embedded] = []
+        for batch in bar:
+            # Fetching blocks: the devices have the next batch by then.
+            running.append(self._step(self._variables, batch))
+            if len(running) > 1:
+                pieces.append(jax.device_get(running.pop(0)))
+        pieces += jax.device_get(running)
+        return jax.tree.map(lambda *x: _joined(x)[: last - first], *pieces)
+
+
+def _ahead(make: Callable[[int], np.ndarray], items: Sequence[int]) -> Iterator[np.ndarray]:
+    """make(item) of each item in turn; threads make the next ones while one is in use."""
+    pool = ThreadPoolExecutor(_AHEAD)
+    waiting: deque[Future[np.ndarray]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # An error must not wait for the batches being read, which nobody will take.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """Pieces [devices, rows, ...] one after the other, [all rows, ...]."""
+    return np.concatenate([piece.reshape(-1, *piece.shape[2:]) for piece in pieces])
+
+
+def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
+    """The model's outputs with the running statistics, for uint8 [batch, height, width, 3]."""
+    return cast(Outputs, model.apply(variables, images))
+
+
+def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module) -> dict[str, Any]:
+    """Descriptors and attribute answers of images, with the running statistics.
+
+    Args:
+      variables: of the model.
+      images: uint8 [batch, height, width, 3].
+      model: gives `Outputs`.
+
+    Returns:
+      "descriptor" [batch, dim] of length 1, "plenary" [batch, dim] of length 1, and
+      "attributes": {name: [batch] int, the most likely class}.
+    """
+    outputs = forward(model, variables, images)
+    plenary = {"plenary": outputs.embeddings["plenary"]}
+    return {
+        "descriptor": descriptor(outputs.embeddings),
+        "plenary": descriptor(plenary),
+        "attributes": {name: jnp.argmax(x, -1) for name, x in outputs.attributes.items()},
+    }
+
+
+@cache
+def parallel_embed_step(model: nn.Module) -> Callable:
+    """`embed_step` over devices: (variables, images [devices, batch / devices, ...]).
+
+    The devices are this process's own. Equal models share one compiled program.
+    """
+
+    def step(variables: dict[str, Any], images: jax.Array):
+        return embed_step(variables, images, model=model)
+
+    return jax.pmap(step, AXIS, in_axes=(None, 0), devices=jax.local_devices())

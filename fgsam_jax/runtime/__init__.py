@@ -1,0 +1,1 @@
+"""Processes, start-up, the command line and what is printed."""

@@ -1,0 +1,91 @@
+"""One run on several processes: how they find each other, and who writes what all can read.
+
+Each process has its own devices and gathers its own part of every batch; all compute the same
+state. They share one folder of the run: the first writes, the others read.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from fgsam_jax.errors import InputError
+
+Found = TypeVar("Found")
+
+
+def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Wait for the other processes, before anything touches a device.
+
+    Args:
+      coordinator: address and port of the first process; None lets JAX find the others by what
+        SLURM, Kubernetes, Open MPI or a TPU pod say.
+      processes: how many there are.
+      process: which this is, from 0.
+
+    Raises:
+      InputError: the others are not told of, or did not come.
+    """
+    # It would catch the signal to end and not pass it on.
+    jax.config.update("jax_enable_preemption_service", False)
+    # JAX would listen on all addresses of the machine, also for processes on it alone.
+    local = coordinator if coordinator and coordinator.startswith("127.") else None
+    try:
+        jax.distributed.initialize(coordinator, processes, process, coordinator_bind_address=local)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"the processes could not be joined: {reason}. Give --coordinator=host:port, "
+            "--num_processes and --process_id, or --distributed under SLURM or Kubernetes"
+        ) from None
+
+
+def first() -> bool:
+    """Whether this process writes the files of the run."""
+    # Alone, the answer must not wake the devices.
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
+
+
+def wait(what: str) -> None:
+    """Wait until all processes have come to the same point."""
+    multihost_utils.sync_global_devices(what)
+
+
+def all_agree(yes: bool) -> bool:
+    """Whether every process says yes; all must ask."""
+    return yes if jax.process_count() == 1 else bool(_gathered(yes).all())
+
+
+def agreed(work: Callable[[], Found]) -> Found:
+    """work(), or an InputError in every process if one raises it: none waits for the others."""
+    if jax.process_count() == 1:
+        return work()
+    found, error = None, None
+    try:
+        found = work()
+    except InputError as raised:
+        error = raised
+    failed = _gathered(error is not None)
+    if error is not None:
+        raise error
+    if failed.any():
+        raise InputError(f"process {failed.argmax()} failed: its own message says why")
+    return cast(Found, found)
+
+
+def _gathered(value: bool) -> np.ndarray:
+    return multihost_utils.process_allgather(np.array(value))
+
+
+AXIS = "devices"
+
+
+def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
+    """Put a state on all devices of this process, as `parallel_train_steps` gives it back.
+
+    Without this the step would be compiled a second time, for its own output.
+    """
+    mesh = jax.sharding.Mesh(np.array(devices or jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))

@@ -1,0 +1,1 @@
+"""From random or converted weights to checkpoints, phase by phase."""

@@ -1,0 +1,89 @@
+"""Pictures of a trained model: its ranked lists and what each part branch looks at (Fig. 6)."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fgsam_jax.checkpoint import restore
+from fgsam_jax.data import Table
+from fgsam_jax.data.pipeline import Datasets
+from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
+from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.pose_net import Pose
+from fgsam_jax.retrieval.inference import BatchedEmbedding, forward
+from fgsam_jax.runtime import distributed
+from fgsam_jax.visualization import draw
+
+_QUERIES, _RANKS, _CROPS = 8, 10, 6
+
+
+def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
+    """Draw the last phase of a run into workdir/pictures. Returns the files written.
+
+    Of several processes all embed, and the first writes.
+    """
+    info, variables, _ = restore(workdir)
+    folder = workdir / "pictures"
+    folder.mkdir(exist_ok=True)
+    query, gallery = datasets.table("query"), datasets.table("gallery")
+    gallery = gallery.select(gallery.identities != -1)
+    shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
+    embedding = BatchedEmbedding(info.model(), variables, info.config.evaluation_batch)
+    found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
+    if not distributed.first():
+        return []
+    written = [folder / "ranked_lists.png"]
+    _ranked_lists(shown, gallery, *found).save(written[0])
+    if info.kind != "baseline":
+        crops = jnp.asarray(shown.images[:_CROPS])
+        parsed = jax.jit(lambda v: _pose(forward(info.model(), v, crops)).parsed)(variables)
+        written.append(folder / "part_maps.png")
+        draw.part_maps(np.asarray(crops), part_maps(parsed), PARTS).save(written[1])
+    return written
+
+
+def part_maps(parsed: jax.Array) -> np.ndarray:
+    """Where each part's channels respond: the length of its limbs' fields and its joints' maps.
+
+    Args:
+      parsed: of `models.pose_net.Pose`, [n, h, w, 57].
+
+    Returns:
+      [n, h, w, 7], in the order of `skeleton.PARTS`; the background channel is left out.
+    """
+    maps = np.abs(np.asarray(parsed, np.float32))
+    maps[..., AFFINITY_CHANNELS + BACKGROUND] = 0
+    return np.sqrt(np.square(maps) @ part_channels().T.astype(np.float32))
+
+
+def _pose(outputs: Outputs) -> Pose:
+    assert outputs.pose is not None
+    return outputs.pose
+
+
+def _ranked_lists(query: Table, gallery: Table, query_rows: Any, gallery_rows: Any) -> Any:
+    """The best gallery images of each query, without those of its own identity and camera."""
+    lists: list[Any] = []
+    correct, captions = [], []
+    for row in range(len(query)):
+        distances = np.linalg.norm(gallery_rows - query_rows[row], axis=1)
+        same = gallery.identities == query.identities[row]
+        same_camera = (gallery.cameras == query.cameras[row]) & (query.cameras[row] > 0)
+        distances[same & same_camera] = np.inf
+        best = np.argsort(distances, kind="stable")[:_RANKS]
+        lists.append(gallery.images[best])
+        correct.append(same[best])
+        captions.append(
+            [f"{distances[i]:.2f}\n{_who(gallery.identities[i], gallery.cameras[i])}" for i in best]
+        )
+    heads = list(map(_who, query.identities, query.cameras))
+    return draw.ranked_lists(
+        query.images, lists, correct, query_captions=heads, gallery_captions=captions
+    )
+
+
+def _who(identity: int, camera: int) -> str:
+    return f"id {identity} c{camera}" if camera else f"id {identity}"
