@@ -65,11 +65,13 @@ def test_what_a_backward_pass_keeps_is_counted_once():
     assert pooling.kept_bytes(lambda x: x + 1, x) == 0
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 4])
-def test_the_rival_in_torch_has_as_many_parameters(torch, number):
+@pytest.mark.parametrize(
+    ("backbone", "number"), [*(("resnet18", n) for n in (0, 1, 2, 4)), ("osnet_x0_25", 1)]
+)
+def test_the_rival_in_torch_has_as_many_parameters(torch, backbone, number):
     from benchmarks.torch_model import Net
 
-    config = common.configuration("market_small")
+    config = common.configuration("market_small", backbone)
     phase = config.phases[number]
     model = common.model_of(config, phase)
     shapes = common.variable_shapes(model, config.data.height, config.data.width)

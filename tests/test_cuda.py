@@ -157,6 +157,9 @@ def test_a_loop_counts_its_rounds_and_of_branches_the_smallest_counts():
     assert row["kernels"] == row["below_a_mib"] == 7 + 1 + 0 + 1
     assert row["gb"] * 1e9 == pytest.approx(9 * 800)
     assert row["waits"] == 2  # the loop whose rounds nobody knows, and the condition
+    update = kernels.counted(text, PEAKS, 1e12, updates=10)
+    assert update["kernels"] == round((7 + 10 + 0 + 1) / 10)
+    assert update["gb"] * 1e9 == pytest.approx((7 + 10 + 1) * 800 / 10)
 
 
 def test_large_transposes_and_scatters_are_found():

@@ -6,6 +6,8 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from fgsam_jax.data import load_table, open_set
+
 TRAIN = ["0002_c1s1_000451_03.jpg", "0002_c2s1_000451_01.jpg", "0007_c3s3_077419_03.jpg"]
 QUERY = ["0001_c1s1_001051_00.jpg", "0003_c6s4_000001_00.jpg"]
 GALLERY = [
@@ -16,6 +18,11 @@ GALLERY = [
 ]
 UPPER = ("black", "white", "red", "purple", "yellow", "gray", "blue", "green")
 LOWER = ("black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown")
+
+
+def open_table(name, source, records, split, height, width, attributes=None):
+    """A split of a data set, its records made at the first call."""
+    return load_table(open_set(name, source, records, attributes), split, height, width)
 
 
 def write_image(path, seed=0):

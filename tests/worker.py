@@ -24,10 +24,10 @@ def main(rendered: str, folder: str, port: str, process: str) -> None:
     import tiny
 
     from fgsam_jax.config import Log
-    from fgsam_jax.data import batches
+    from fgsam_jax.data import resident
     from fgsam_jax.experiments.run import run_once
 
-    batches._free = lambda: 2**30  # as an accelerator says: the run takes its images from there
+    resident._free = lambda: 2**30  # as an accelerator says: the run takes its images from there
     config = tiny.config(Path(rendered), (tiny.BASE,), references=True, log=Log(every=1))
     results = run_once(config, Path(folder) / "run", training=True)[2:]  # after the references
     taken = {name: steps.ten_steps(name, DEVICES) for name in steps.PHASES}

@@ -1,20 +1,17 @@
 """The batches of a phase, and how they come to the devices."""
 
-import math
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from fgsam_jax.config import Compute, Phase
+from fgsam_jax.data.resident import placed, placed_beside
 from fgsam_jax.data.sampler import IdentitySampler, shuffled_rows
 from fgsam_jax.data.table import Table
 from fgsam_jax.errors import InputError
-from fgsam_jax.runtime import distributed
-from fgsam_jax.runtime.distributed import replicate
+from fgsam_jax.runtime.ahead import made_ahead
 
 if TYPE_CHECKING:
     from fgsam_jax.data.datasets.builder import LocalBuilder
@@ -112,24 +109,18 @@ class Batches:
           length: the most batches in one call.
           rows: give their rows alone, for columns that the device holds.
 
-        Yields:
-          How many batches, and them in leaves [devices, length, share of a device, ...]; what is
-          lacking at the end of an epoch is filled up with the last.
+        Returns:
+          For each call how many batches, and them in leaves [devices, length, share of a device,
+          ...]; what is lacking at the end of an epoch is filled up with the last.
         """
 
-        def gather(begin: int, count: int) -> DeviceBatches:
+        def gather(call: tuple[int, int]) -> DeviceBatches:
+            begin, count = call
             steps = [begin + min(index, count - 1) for index in range(length)]
             chosen = np.stack([self.rows(step) for step in steps], axis=1)
             return count, chosen if rows else self._take(chosen)
 
-        with ThreadPoolExecutor(1) as pool:
-            waiting: deque[Future[DeviceBatches]] = deque()
-            for begin, count in calls(first, last, length, self.per_epoch):
-                waiting.append(pool.submit(gather, begin, count))
-                if len(waiting) > 1:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        return made_ahead(gather, calls(first, last, length, self.per_epoch))
 
 
 class StreamedBatches:
@@ -197,9 +188,6 @@ def _check_devices(phase: Phase, devices: int) -> None:
         )
 
 
-_USABLE = 0.9  # of what is free: not all of it is in one piece, and the step asks for one
-
-
 def device_batches(
     batches: Batches | StreamedBatches,
     first: int,
@@ -224,41 +212,8 @@ def device_batches(
         return {}, batches.device_batches(first, last, length)
     columns: dict[str, Any] = {}
     if compute.resident == "yes":
-        columns = _placed(batches.columns)
+        columns = placed(batches.columns)
     if compute.resident == "auto":
         rows = np.stack([batches.rows(first)] * length, axis=1)
-        columns = _placed_beside(batches.columns, lambda placed: lower(placed, rows, length))
+        columns = placed_beside(batches.columns, lambda found: lower(found, rows, length))
     return columns, batches.device_batches(first, last, length, rows=bool(columns))
-
-
-def _placed_beside(
-    columns: dict[str, Any], lower: Callable[[dict[str, Any]], jax.stages.Lowered]
-) -> dict[str, Any]:
-    """The columns on every device; nothing where one has no room for them beside the step.
-
-    The step is compiled for that, and the first call finds the program. It takes the columns
-    themselves: of several processes `pmap` lowers for nothing less.
-    """
-    usable = _USABLE * _free()
-    leaves = jax.tree.leaves(columns)
-    size = sum(math.prod(column.shape) * column.dtype.itemsize for column in leaves)
-    if not distributed.all_agree(size <= usable):  # all must run one program
-        return {}
-    placed = _placed(columns)
-    return placed if distributed.all_agree(size + _needed(lower(placed)) <= usable) else {}
-
-
-def _placed(columns: dict[str, Any]) -> dict[str, Any]:
-    return replicate(jax.tree.map(np.asarray, columns))
-
-
-def _free() -> int:
-    """Bytes that every device has; 0 for CPUs: they do not say, and images are as near to them."""
-    stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    return min(x.get("bytes_limit", 0) - x.get("bytes_in_use", 0) for x in stats)
-
-
-def _needed(step: jax.stages.Lowered) -> int:
-    """Bytes that a step takes on every device beside what it is given."""
-    found: Any = step.compile().memory_analysis()
-    return found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes

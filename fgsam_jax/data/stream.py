@@ -24,6 +24,7 @@ PEOPLE = 20
 REACH = 24
 # More threads would wait for Python's lock.
 _MAX_THREADS = 16
+_AHEAD = 2  # batches to keep ready
 
 Batch = dict[str, np.ndarray]
 
@@ -51,7 +52,7 @@ class Stream:
         """Read batches from prepared records.
 
         Args:
-          builder: of a set with joints, its records written, see `builder.open_builder`.
+          builder: of a set with joints, its records written, see `records.open_builder`.
           split: one of the builder's splits.
           height, width: of the images in pixels, divisible by 8.
           batch: examples of a step, of all processes together.
@@ -87,16 +88,11 @@ class Stream:
         examples = self._examples[step * self._share : (step + 1) * self._share]
         return examples.batch(self._share)[0]
 
-    def batches(self, first: int, last: int, *, ahead: int = 2) -> Iterator[Batch]:
-        """What calling with first, ..., last - 1 gives, decoded ahead of time by threads.
-
-        Args:
-          first, last: steps.
-          ahead: batches to keep ready.
-        """
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """What calling with first, ..., last - 1 gives, decoded ahead of time by threads."""
         threads = min(os.cpu_count() or 1, _MAX_THREADS)
         options = grain.ReadOptions(
-            num_threads=threads, prefetch_buffer_size=max(ahead * self._share, threads)
+            num_threads=threads, prefetch_buffer_size=max(_AHEAD * self._share, threads)
         )
         examples = self._examples[first * self._share : last * self._share]
         batches = iter(examples.to_iter_dataset(options).batch(self._share))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, LIMBS, MIRRORED_JOINT
+from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, LIMBS, MIRRORED_JOINT, STRIDE
 
 # Confidences below exp(-4.6052) = 0.01 are dropped.
 _LARGEST_EXPONENT = 4.6052
@@ -18,7 +18,7 @@ _LIMB_WIDTH = 1.0
 
 
 def pose_targets(
-    joints: jax.Array, height: int, width: int, *, stride: int = 8, sigma: float = 7.0
+    joints: jax.Array, height: int, width: int, *, stride: int = STRIDE, sigma: float = 7.0
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     r"""Targets of both streams, and which of their channels the source of the joints knows.
 

@@ -23,6 +23,8 @@ LIMBS = (
     (1, 5), (5, 6), (6, 7), (5, 17), (1, 0), (0, 14), (0, 15), (14, 16), (15, 17),
 )  # fmt: skip
 
+# Pixels to a cell of the pose net's maps and of its mask.
+STRIDE = 8
 BACKGROUND = len(JOINTS)
 HEAT_CHANNELS = len(JOINTS) + 1
 AFFINITY_CHANNELS = 2 * len(LIMBS)
@@ -55,7 +57,3 @@ def part_channels() -> np.ndarray:
         row[[2 * limb + axis for limb in limbs for axis in (0, 1)]] = True
         row[[AFFINITY_CHANNELS + joint for joint in joints]] = True
     return mask
-
-
-# Pixels to a cell of the pose net's maps and of its mask.
-STRIDE = 8

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import PARTS
-from fgsam_jax.models.dense import Dense, Weights, dense
-from fgsam_jax.models.norm import Statistics, batch_norm, unit_length
+from fgsam_jax.models.dense import Dense, dense
+from fgsam_jax.models.norm import unit_length
+from fgsam_jax.models.parts import PartEmbedding, embed_parts
 from fgsam_jax.models.pose_net import Pose
 
 PLENARY = PARTS[-1]  # the whole body
@@ -74,59 +75,6 @@ class Baseline(nn.Module):
         pooled = jnp.mean(features.astype(jnp.float32), axis=(1, 2))
         logits = _classifier(self.identities, "pooled_identity")(pooled)
         return Outputs({PLENARY: pooled}, logits, {}, None)
-
-
-class PartEmbedding(nn.Module):
-    """A part's embedding: on one fused vector the paper's 1x1 convolution is a dense layer.
-
-    Attributes:
-      size: of the embedding.
-      bnneck: normalise each coordinate over the batch, without scale or bias. The fused vectors
-        of all people share a large common component; on unit-length embeddings it presses all
-        distances together, and the focal triplet loss then shrinks both d_ap and d_an.
-    """
-
-    size: int
-    bnneck: bool = True
-
-    @nn.compact
-    def __call__(self, channels: int) -> tuple[Weights, Any]:
-        """Weights of the dense layer and, where it normalises, the running statistics."""
-        weights = Dense(self.size, not self.bnneck, name="dense")(channels)
-        return weights, Statistics(name="norm")(self.size) if self.bnneck else None
-
-
-def embed_parts(
-    fused: jax.Array, parts: Sequence[PartEmbedding], *, train: bool, axis_name: str | None
-) -> list[jax.Array]:
-    """The embeddings of parts of one size, in one computation.
-
-    Args:
-      fused: [batch, parts, channels].
-      parts: which.
-      train: use and update batch statistics.
-      axis_name: take them over all devices of this axis.
-
-    Returns:
-      Of each part, [batch, size].
-    """
-    weights, running = zip(*(part(fused.shape[-1]) for part in parts), strict=True)
-    embeddings = dense(jnp.swapaxes(fused, 0, 1), weights)
-    if not parts[0].bnneck:
-        return embeddings
-    kinds = list(zip(*running, strict=True))  # all means, all variances
-    mean, var = (jnp.concatenate([x.value for x in variables]) for variables in kinds)
-    joined, after = batch_norm(
-        jnp.concatenate(embeddings, axis=-1),
-        (mean, var),
-        train=train,
-        two_pass=True,
-        axis_name=axis_name,
-    )
-    for variables, values in zip(kinds, after, strict=True) if train else ():
-        for variable, value in zip(variables, jnp.split(values, len(parts)), strict=True):
-            variable.value = value
-    return jnp.split(joined, len(parts), axis=-1)
 
 
 class Intermediate(nn.Module):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 Running = tuple[jax.Array, jax.Array]  # mean and variance, each [channels]
 
 _MOMENTUM = 0.9  # of the running statistics
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 class BatchNorm(nn.Module):
@@ -144,7 +144,7 @@ def _normalised_backward(
     pull = pulls[0]  # nothing is learned through the running statistics
     if activate:  # computed again from x, so that the result need not be read
         pull = jnp.where(_scaled(x, mean, var, scale, bias, False) > 0, pull, 0)
-    inverse = jax.lax.rsqrt(var + _EPSILON)
+    inverse = jax.lax.rsqrt(var + EPSILON)
     unit = (x - mean) * inverse
     d_bias, d_scale = sums = _sums(pull, pull * unit)
     mean_bias, mean_scale = _mean_over(sums / _rows(x), axis_name)
@@ -163,7 +163,7 @@ def _scaled(
     bias: jax.Array,
     activate: bool,
 ) -> jax.Array:
-    y = (x - mean) * (jax.lax.rsqrt(var + _EPSILON) * scale) + bias
+    y = (x - mean) * (jax.lax.rsqrt(var + EPSILON) * scale) + bias
     return jnp.maximum(y, 0) if activate else y
 
 

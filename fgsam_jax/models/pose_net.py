@@ -90,7 +90,9 @@ class PoseResolveNet(nn.Module):
         """Pose of RGB images [batch, height, width, 3] in 0..255; both sizes divisible by 8."""
         height, width = images.shape[1:3]
         if height % STRIDE or width % STRIDE:
-            raise InputError(f"the pose net needs sizes divisible by 8, got {height}x{width}")
+            raise InputError(
+                f"the pose net needs sizes divisible by {STRIDE}, got {height}x{width}"
+            )
         features = self._trunk((images[..., ::-1] / 256.0 - 0.5).astype(self.dtype))
         affinity = [self._first_stage(features, 1, AFFINITY_CHANNELS)]
         heat = [self._first_stage(features, 2, HEAT_CHANNELS)]

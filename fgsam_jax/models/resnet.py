@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.conv import Conv, fan_out, max_pool, relu
+from fgsam_jax.models.conv import max_pool
 from fgsam_jax.models.norm import BatchNorm
+from fgsam_jax.models.resnet_blocks import Basic, Bottleneck, conv
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.
 STAGES = {
@@ -30,8 +31,9 @@ STAGES = {
     101: ((3, 4, 23, 3), True),
     152: ((3, 8, 36, 3), True),
 }
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+# Of RGB in 0..1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # blue, green, red
 
 
@@ -95,9 +97,9 @@ class ResNet(nn.Module):
         norm = partial(BatchNorm, train, dtype=self.dtype, axis_name=self.axis_name)
         x = (_caffe_input if form.caffe else torchvision_input)(images).astype(self.dtype)
         if self.stem == "imagenet":
-            x = _conv(self.width, 7, 2, self.dtype, "conv1")(x)
+            x = conv(self.width, 7, 2, self.dtype, "conv1")(x)
         else:
-            x = _conv(self.width, 3, 2, self.dtype, "conv1")(x)
+            x = conv(self.width, 3, 2, self.dtype, "conv1")(x)
         x = norm(activate=form.stem_relu, name="bn1")(x)
         if self.stem == "imagenet":
             x = _pool(x, form.ceil)
@@ -114,15 +116,16 @@ class ResNet(nn.Module):
                 if bottleneck:
                     # IBN-a leaves the last stage as it is.
                     ibn = form.ibn and stage < 3
-                    x = _Bottleneck(caffe=form.caffe, ibn=ibn, **shared)(x)
+                    x = Bottleneck(caffe=form.caffe, ibn=ibn, **shared)(x)
                 else:
-                    x = _Basic(**shared)(x)
+                    x = Basic(**shared)(x)
         return x
 
 
 def torchvision_input(images: jax.Array) -> jax.Array:
     """RGB images in 0..255 as torchvision's models want them."""
-    return (images / 255.0 - _IMAGENET_MEAN) / _IMAGENET_STD
+    mean, std = (np.array(x, np.float32) for x in (IMAGENET_MEAN, IMAGENET_STD))
+    return (images / 255.0 - mean) / std
 
 
 def _caffe_input(images: jax.Array) -> jax.Array:
@@ -133,82 +136,3 @@ def _pool(x: jax.Array, ceil: bool) -> jax.Array:
     """3x3 with stride 2; Caffe rounds the size up and pads at the end alone."""
     padding = [(0, (size - 3) % 2) if ceil else (1, 1) for size in x.shape[1:3]]
     return max_pool(x, 3, 2, padding)
-
-
-def _conv(features: int, size: int, stride: int, dtype: Any, name: str) -> nn.Conv:
-    return Conv(
-        features,
-        (size, size),
-        (stride, stride),
-        padding=size // 2,
-        use_bias=False,
-        kernel_init=fan_out,
-        dtype=dtype,
-        name=name,
-    )
-
-
-class _Basic(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    features: int
-    stride: int
-    norm: Any
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        y = _conv(self.features, 3, self.stride, self.dtype, "conv1")(x)
-        y = self.norm(activate=True, name="bn1")(y)
-        y = _conv(self.features, 3, 1, self.dtype, "conv2")(y)
-        y = self.norm(name="bn2", scale_init=nn.initializers.zeros)(y)
-        return relu(y + _shortcut(self, x, self.features))
-
-
-class _Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, the last with four times the channels, and a shortcut."""
-
-    features: int
-    stride: int
-    norm: Any
-    dtype: Any
-    caffe: bool = False
-    ibn: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        first, second = (self.stride, 1) if self.caffe else (1, self.stride)
-        y = _conv(self.features, 1, first, self.dtype, "conv1")(x)
-        norm = partial(_HalfInstanceNorm, self.norm, self.dtype) if self.ibn else self.norm
-        y = norm(activate=True, name="bn1")(y)
-        y = _conv(self.features, 3, second, self.dtype, "conv2")(y)
-        y = self.norm(activate=True, name="bn2")(y)
-        y = _conv(self.features * 4, 1, 1, self.dtype, "conv3")(y)
-        y = self.norm(name="bn3", scale_init=nn.initializers.zeros)(y)
-        return relu(y + _shortcut(self, x, self.features * 4))
-
-
-class _HalfInstanceNorm(nn.Module):
-    """Instance normalisation of the first half of the channels, batch normalisation of the rest."""
-
-    norm: Any
-    dtype: Any
-    activate: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        half = x.shape[-1] // 2
-        by_image = nn.GroupNorm(
-            num_groups=None, group_size=1, epsilon=1e-5, dtype=self.dtype, name="IN"
-        )
-        halves = [by_image(x[..., :half]), self.norm(name="BN")(x[..., half:])]
-        y = jnp.concatenate(halves, axis=-1)
-        return relu(y) if self.activate else y
-
-
-def _shortcut(block: Any, x: jax.Array, channels: int) -> jax.Array:
-    """The identity, or a strided 1x1 convolution where the shape changes."""
-    if x.shape[-1] == channels and block.stride == 1:
-        return x
-    x = _conv(channels, 1, block.stride, block.dtype, "downsample_conv")(x)
-    return block.norm(name="downsample_bn")(x)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fgsam_jax.checkpoint import CheckpointInfo, restore
+from fgsam_jax.data.images import read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.inference import BatchedEmbedding
 
@@ -115,20 +116,13 @@ def _sized(images: Any, size: tuple[int, int], pool: ThreadPoolExecutor) -> Any:
         )
     if images.shape[1:3] == size[::-1]:
         return images
-    return _Sized(images, lambda image: _resized(Image.fromarray(image), size), pool)
+    width, height = size
+    return _Sized(images, lambda image: resize(Image.fromarray(image), height, width), pool)
 
 
 def _read(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return _resized(image.convert("RGB"), size)
-    # Pillow's decoders raise all of these on broken files.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as an image: {error}") from None
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    width, height = size
+    return resize(read_image(Path(path))[1], height, width)
 
 
 def _model(info: CheckpointInfo, dtype: str | None) -> nn.Module:

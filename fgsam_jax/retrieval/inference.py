@@ -1,8 +1,6 @@
 """Images to descriptors, in batches: the host reads ahead while the devices work."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -16,6 +14,7 @@ from tqdm import tqdm
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.fgsam import Outputs, descriptor
 from fgsam_jax.runtime import distributed
+from fgsam_jax.runtime.ahead import made_ahead
 from fgsam_jax.runtime.distributed import AXIS, agreed, replicate
 
 # The step gives these for each image.
@@ -100,7 +99,7 @@ class BatchedEmbedding:
 
         starts = range(first, last, size)
         bar = tqdm(
-            _ahead(read, starts),
+            made_ahead(read, starts, _AHEAD),
             title,
             total=len(starts),
             leave=False,
@@ -115,22 +114,6 @@ class BatchedEmbedding:
                 pieces.append(jax.device_get(running.pop(0)))
         pieces += jax.device_get(running)
         return jax.tree.map(lambda *x: _joined(x)[: last - first], *pieces)
-
-
-def _ahead(make: Callable[[int], np.ndarray], items: Sequence[int]) -> Iterator[np.ndarray]:
-    """make(item) of each item in turn; threads make the next ones while one is in use."""
-    pool = ThreadPoolExecutor(_AHEAD)
-    waiting: deque[Future[np.ndarray]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        # An error must not wait for the batches being read, which nobody will take.
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:

@@ -3,9 +3,7 @@
 import numpy as np
 
 from fgsam_jax.errors import InputError
-
-_MEAN = np.array([0.485, 0.456, 0.406])
-_STD = np.array([0.229, 0.224, 0.225])
+from fgsam_jax.models.resnet import IMAGENET_MEAN, IMAGENET_STD
 
 
 def whole_statistics(blobs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,7 +48,8 @@ def to_openpose_input(weights: dict[tuple[str, ...], np.ndarray]) -> dict:
     if not {kernel_path, bias_path} <= set(weights):
         raise InputError("the first layer of VGG-19 is missing: features.0.weight and .bias")
     kernel = weights[kernel_path].astype(np.float64)
-    slope, offset = 256 / 255 / _STD, (128 / 255 - _MEAN) / _STD
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    slope, offset = 256 / 255 / std, (128 / 255 - mean) / std
     bias = weights[bias_path] + np.einsum("hwio,i->o", kernel, offset)
     scaled = (kernel * slope[:, None])[:, :, ::-1]
     return weights | {

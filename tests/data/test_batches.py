@@ -9,8 +9,9 @@ import pytest
 from test_sampler import table
 
 from fgsam_jax.config import Compute, Phase
-from fgsam_jax.data import batches as module
-from fgsam_jax.data.batches import Batches
+from fgsam_jax.data import resident
+from fgsam_jax.data.batches import Batches, device_batches
+from fgsam_jax.runtime.distributed import replicate
 
 DEVICES, LAST = 4, 5
 AUTO = Compute(steps_per_call=2, resident="auto")
@@ -38,8 +39,8 @@ def sort_a_million(columns, feed, count):
     ],
 )
 def test_images_stay_where_they_and_the_step_have_room(batches, monkeypatch, free, stays):
-    monkeypatch.setattr(module, "_free", lambda: free)
-    columns, given = module.device_batches(batches, 0, LAST, AUTO, sort_a_million)
+    monkeypatch.setattr(resident, "_free", lambda: free)
+    columns, given = device_batches(batches, 0, LAST, AUTO, sort_a_million)
     assert bool(columns) == stays
     for begin, (count, feed) in zip((0, 2, 4), given, strict=True):
         assert count == min(2, LAST - begin)
@@ -55,8 +56,8 @@ def test_images_stay_where_they_and_the_step_have_room(batches, monkeypatch, fre
 def test_nothing_is_compiled_where_the_images_alone_have_no_room(batches, monkeypatch, free):
     """A CPU does not say what is free: that is 0."""
     if free:
-        monkeypatch.setattr(module, "_free", lambda: free)
-    columns, given = module.device_batches(batches, 0, LAST, AUTO, lower=None)
+        monkeypatch.setattr(resident, "_free", lambda: free)
+    columns, given = device_batches(batches, 0, LAST, AUTO, lower=None)
     assert not columns
     assert next(given)[1]["image"].shape == (DEVICES, 2, 2, 8, 8, 3)
 
@@ -65,15 +66,15 @@ def test_the_fullest_device_counts(monkeypatch):
     stats = [{"bytes_limit": 10, "bytes_in_use": use} for use in (2, 7, 0)]
     devices = [SimpleNamespace(memory_stats=lambda x=x: x) for x in stats]
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
-    assert module._free() == 3
+    assert resident._free() == 3
 
 
 def test_the_program_that_was_asked_is_the_one_that_runs():
     seen = []
     jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: seen.append(name))
     step = jax.pmap(lambda x, rows, count: x[rows] * count, in_axes=(None, 0, None))
-    given = module.replicate(np.arange(10.0)), np.zeros((DEVICES, 2), int), 3
-    module._needed(step.lower(*given))
+    given = replicate(np.arange(10.0)), np.zeros((DEVICES, 2), int), 3
+    resident._needed(step.lower(*given))
     asked = [name for name in seen if "backend_compile" in name]
     jax.block_until_ready(step(*given))
     assert asked == [name for name in seen if "backend_compile" in name] != []

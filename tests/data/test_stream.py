@@ -5,7 +5,7 @@ import pytest
 from trees import STANDING_PERSON, coco_person, write_coco, write_market
 
 from fgsam_jax.data import builders, load_table
-from fgsam_jax.data.datasets.builder import open_builder
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.stream import Stream, nearest_people
 from fgsam_jax.errors import InputError
 
@@ -59,7 +59,7 @@ def test_a_stream_resumed_at_a_step_gives_the_batches_of_one_never_stopped(opene
 def test_fetching_ahead_gives_the_same_as_calling(opened, name):
     made = stream(opened, name=name)
 
-    for step, batch in enumerate(made.batches(0, 7, ahead=3)):
+    for step, batch in enumerate(made.batches(0, 7)):
         assert same(batch, made(step))
 
 

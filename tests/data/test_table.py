@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from fgsam_jax.data import Table, load_table
-from fgsam_jax.data.datasets.builder import open_builder
 from fgsam_jax.data.datasets.market1501 import Market1501
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.images import scale_joints
-from fgsam_jax.data.table import _pad_people
+from fgsam_jax.data.table_cache import _pad_people
 from fgsam_jax.errors import InputError
 
 NAMES = ["0002_c1s1_000451_03.jpg", "0005_c2s1_000451_01.jpg", "0009_c3s3_077419_03.jpg"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fgsam_jax.data import builders
-from fgsam_jax.data.datasets.builder import open_builder
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.stream import Stream
 from fgsam_jax.labels import pose_targets as module
 from fgsam_jax.labels.pose_targets import flip_joints

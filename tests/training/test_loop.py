@@ -14,7 +14,7 @@ import tiny
 
 from fgsam_jax.checkpoint import checkpoint_folder, ocp, restore
 from fgsam_jax.config import Compute, Log, Phase, PoseData, to_dict
-from fgsam_jax.data import batches
+from fgsam_jax.data import resident
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import restored_results
@@ -173,7 +173,7 @@ def test_a_run_on_resident_images_is_the_plain_one_and_goes_on(rendered, tmp_pat
     both = dataclasses.replace(tiny.BOTH, start_from=(), epochs=3)
     config = tiny.config(rendered, (both,), compute=Compute(steps_per_call=2, resident="yes"))
     with monkeypatch.context() as patch:
-        patch.setattr(batches, "_free", lambda: 2**30)  # as if it were an accelerator
+        patch.setattr(resident, "_free", lambda: 2**30)  # as if it were an accelerator
         fast = Compute(steps_per_call=2, resident="auto")
         go(dataclasses.replace(config, compute=fast), tmp_path / "whole")
     go(tiny.config(rendered, (both,)), tmp_path / "plain")

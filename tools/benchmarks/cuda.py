@@ -33,8 +33,8 @@ _LANES = 2  # processes at a time: each takes up to 3 GB and more than one core
 def cuda(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every program for every card, each compiled in a process of its own.
 
-    The programs are those of `benchmarks.programs`: a step is what training runs on a GPU, ten
-    updates in a call, of which one is counted. "outcome" is "compiled" or the reason why not.
+    The programs are those of `benchmarks.programs`: a step is what training runs on a GPU, a
+    tenth of a call with ten updates. "outcome" is "compiled" or the reason why not.
     "state" are weights and the optimiser's numbers, "images" those that stay on the device,
     "needed" is all together with the temporaries. GFLOP are those of convolutions and products,
     also given by type, with "tf32" for float32 that tensor cores round; "bound" is the sum over all
@@ -108,7 +108,7 @@ def compiled(card: Card, name: str, dtype: str, text: Path | None = None) -> dic
     topology = topologies.get_topology_desc(
         "", platform="cuda", target_config=card.text, topology=f"1x1x{card.devices}"
     )
-    lowered, sizes = lower(name, dtype, topology.devices)
+    lowered, sizes, updates = lower(name, dtype, topology.devices)
     program = lowered.compile()
     if text:
         text.write_text(program.as_text())
@@ -117,7 +117,7 @@ def compiled(card: Card, name: str, dtype: str, text: Path | None = None) -> dic
     sizes["needed"] = memory.argument_size_in_bytes + memory.output_size_in_bytes
     sizes["needed"] += memory.temp_size_in_bytes - memory.alias_size_in_bytes
     row = {f"{name}_mib": size / 2**20 for name, size in sizes.items()}
-    row |= counted(program.as_text(), card.peaks, card.bandwidth)
+    row |= counted(program.as_text(), card.peaks, card.bandwidth, updates)
     return row | {"fits": fits(sizes, card.room), "seconds": time.monotonic() - begun}
 
 

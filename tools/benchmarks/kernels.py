@@ -38,30 +38,34 @@ class Kernel(NamedTuple):
     times: int
 
 
-def counted(text: str, peaks: dict[str, float], bandwidth: float) -> dict[str, Any]:
+def counted(
+    text: str, peaks: dict[str, float], bandwidth: float, updates: int = 1
+) -> dict[str, Any]:
     """The figures of a compiled program for a card, see `benchmarks.cuda`.
 
     Args:
       text: of the program.
       peaks: of the card, FLOP/s by type.
       bandwidth: of its memory, bytes/s.
+      updates: how often a loop of unknown length goes round; the figures are those of one round,
+        with its share of what runs once.
     """
     program, entry = parse(text)
-    found = list(kernels(program, entry))
+    found = list(kernels(program, entry, updates))
     if "tf32" not in peaks:
         found = [x._replace(type="f32") if x.type == "tf32" else x for x in found]
     row: dict[str, Any] = {
-        "gflop": sum(x.times * x.flop for x in found) / 1e9,
-        "gb": sum(x.times * x.bytes for x in found) / 1e9,
-        "bound_ms": 1e3 * sum(x.times * _seconds(x, peaks, bandwidth) for x in found),
-        "kernels": sum(x.times for x in found),
-        "below_a_mib": sum(x.times for x in found if x.bytes < _MIB),
+        "gflop": sum(x.times * x.flop for x in found) / 1e9 / updates,
+        "gb": sum(x.times * x.bytes for x in found) / 1e9 / updates,
+        "bound_ms": 1e3 * sum(x.times * _seconds(x, peaks, bandwidth) for x in found) / updates,
+        "kernels": round(sum(x.times for x in found) / updates),
+        "below_a_mib": round(sum(x.times for x in found if x.bytes < _MIB) / updates),
     }
     for kind in ("convolution", "product"):
         for name in sorted({x.type for x in found if x.kind == kind}):
             those = [x for x in found if (x.kind, x.type) == (kind, name)]
-            row[f"{kind}s_{name}"] = sum(x.times for x in those)
-            row[f"{kind}s_{name}_gflop"] = sum(x.times * x.flop for x in those) / 1e9
+            row[f"{kind}s_{name}"] = round(sum(x.times for x in those) / updates)
+            row[f"{kind}s_{name}_gflop"] = sum(x.times * x.flop for x in those) / 1e9 / updates
     steps = [step for body in program.values() for step in body.values()]
     large = [x for x in steps if x.opcode == "transpose" and nbytes(x.shape) > _MIB]
     row |= {"transposes": len(large), "transposes_mib": sum(nbytes(x.shape) for x in large) / _MIB}
@@ -77,21 +81,21 @@ def _seconds(kernel: Kernel, peaks: dict[str, float], bandwidth: float) -> float
     return max(kernel.flop / peak, kernel.bytes / bandwidth)
 
 
-def kernels(program: Program, name: str, times: int = 1) -> Iterator[Kernel]:
+def kernels(program: Program, name: str, updates: int = 1, times: int = 1) -> Iterator[Kernel]:
     """The kernels of a computation and of those that it runs.
 
-    A loop counts as often as it is known to go round, any other once; of branches the one that
-    moves the least.
+    A loop counts as often as it is known to go round, any other `updates` times; of branches the
+    one that moves the least.
     """
     for step in program[name].values():
         called = step.called()
         if step.opcode == "conditional":
-            branches = [list(kernels(program, branch, times)) for branch in called]
+            branches = [list(kernels(program, branch, updates, times)) for branch in called]
             yield from min(branches, key=lambda found: sum(x.bytes for x in found))
         elif step.opcode in ("while", "call", "async-start"):
-            often = times * (rounds(step) or 1)
+            often = times * (rounds(step) or updates)
             for inner in called:
-                yield from kernels(program, inner, often)
+                yield from kernels(program, inner, updates, often)
         elif step.opcode not in _FREE and not step.opcode.endswith("-done"):
             yield _kernel(program, program[name], step, times)
 

@@ -23,7 +23,7 @@ from fgsam_jax.training.step import parallel_train_steps
 
 IMAGES = 12936  # of Market-1501's training split
 UPDATES = 10  # in a call, as on every accelerator
-Lowered = tuple[Any, dict[str, float]]
+Lowered = tuple[Any, dict[str, float], int]
 
 
 def lower(name: str, dtype: str, devices: Sequence[Any]) -> Lowered:
@@ -37,7 +37,8 @@ def lower(name: str, dtype: str, devices: Sequence[Any]) -> Lowered:
       devices: of a topology.
 
     Returns:
-      The program, and the bytes of its "state" and of the "images" that stay on the device.
+      The program, the bytes of its "state" and of the "images" that stay on the device, and how
+      many updates or batches a call works on.
     """
     what, *how = name.removeprefix("demo-").split("-")
     if what == "bilinear":
@@ -82,7 +83,7 @@ def _steps(config: Config, phase: Phase, devices: Sequence[Any], *, remat: bool)
     count = jax.ShapeDtypeStruct((), np.int32)
     key = jax.eval_shape(partial(jax.random.key, 0))
     lowered = steps.lower(state, columns, rows, count, key)
-    return lowered, {"state": _nbytes(state), "images": _nbytes(columns)}
+    return lowered, {"state": _nbytes(state), "images": _nbytes(columns)}, UPDATES
 
 
 def _embed(config: Config, devices: Sequence[Any]) -> Lowered:
@@ -94,7 +95,7 @@ def _embed(config: Config, devices: Sequence[Any]) -> Lowered:
     step = jax.pmap(
         partial(embed_step, model=model), AXIS, in_axes=(None, 0), devices=list(devices)
     )
-    return step.lower(variables, images), {"state": _nbytes(variables), "images": 0.0}
+    return step.lower(variables, images), {"state": _nbytes(variables), "images": 0.0}, 1
 
 
 def _bilinear(method: str, dtype: str, devices: Sequence[Any]) -> Lowered:
@@ -111,7 +112,7 @@ def _bilinear(method: str, dtype: str, devices: Sequence[Any]) -> Lowered:
     gradients = jax.pmap(
         jax.value_and_grad(total, (0, 1)), AXIS, in_axes=(0, 0, None), devices=list(devices)
     )
-    return gradients.lower(*maps, tables), {"state": _nbytes(tables), "images": 0.0}
+    return gradients.lower(*maps, tables), {"state": _nbytes(tables), "images": 0.0}, 1
 
 
 def _model(config: Config, phase: Phase) -> Any:

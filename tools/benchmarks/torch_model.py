@@ -12,18 +12,26 @@ from benchmarks.common import PEOPLE, ROOT
 from fgsam_jax.config import Model
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS, part_channels
+from fgsam_jax.models.osnet import VARIANTS
 
 if str(ROOT / "tests") not in sys.path:
     sys.path.append(str(ROOT / "tests"))
-from torch_models import DEPTHS, Block, conv_without_bias, imagenet_input, openpose_input
+from torch_models import DEPTHS, Block, OSNet, conv_without_bias, imagenet_input, openpose_input
 
 
-def backbone(sizes: Model) -> tuple[nn.Sequential, int]:
-    """torchvision's ResNet of any width, and its channels."""
+class ImageNetInput(nn.Module):
+    def forward(self, images: Any) -> Any:
+        return imagenet_input(images, torch.float32)
+
+
+def backbone(sizes: Model) -> tuple[nn.Module, int]:
+    """Images to a map, torchvision's ResNet of any width or torchreid's OSNet; its channels."""
+    if sizes.backbone in VARIANTS:
+        return OSNet(VARIANTS[sizes.backbone]), VARIANTS[sizes.backbone][-1]
     kind, counts = DEPTHS[int(sizes.backbone.removeprefix("resnet"))]
     inputs = sizes.width
-    layers: list[nn.Module] = [conv_without_bias(3, inputs, 7, 2), nn.BatchNorm2d(inputs)]
-    layers += [nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
+    layers: list[nn.Module] = [ImageNetInput(), conv_without_bias(3, inputs, 7, 2)]
+    layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.MaxPool2d(3, 2, padding=1)]
     for stage, count in enumerate(counts):
         w = sizes.width * 2**stage
         for index in range(count):
@@ -133,7 +141,7 @@ class Net(nn.Module):
 
     def forward(self, images: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
         """Embeddings, identity logits and attribute logits."""
-        x = self.backbone(imagenet_input(images, torch.float32))
+        x = self.backbone(images)
         if self.kind == "baseline":
             pooled = x.mean((2, 3))
             return {"plenary": pooled}, self.identity(pooled), {}

@@ -46,12 +46,12 @@ def open_set(
       records: where records and decoded images are kept; it may serve several data sets.
       attributes: the attribute file; by default the one in its usual place, if it is there.
       joints: joints for the crops of a set, see `fgsam_jax.data.datasets.joint_files.read_joints`.
-      write: False makes no records, see `fgsam_jax.data.datasets.builder.open_builder`.
+      write: False makes no records, see `fgsam_jax.data.datasets.records.open_builder`.
 
     Raises:
       InputError: an unknown name, or a source that is not what `name` says.
     """
-    from fgsam_jax.data.datasets.builder import open_builder
+    from fgsam_jax.data.datasets.records import open_builder
 
     choices = builders()
     if name not in choices:

@@ -4,7 +4,6 @@ Sources: `genJSON.m` of Realtime_Multi-Person_Pose_Estimation for the main peopl
 `cpm_data_transformer.cpp` and `setLayers.py` of OpenPose's training code for the crops.
 """
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from fgsam_jax.data.datasets.coco import PADDING, CocoBuilder, Person, encode_png
+from fgsam_jax.data.datasets.coco_annotations import Person
+from fgsam_jax.data.datasets.coco_layout import PADDING, CocoBuilder
+from fgsam_jax.data.images import decode, encode
 from fgsam_jax.labels.skeleton import JOINTS, STRIDE
 
 # OpenPose's thresholds of a main person.
@@ -72,15 +73,13 @@ class CocoOpenPose(CocoBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """One: the whole image."""
         del image
-        yield (
-            "",
-            {
-                "image": encoded,
-                "joints": np.stack(list(joints.values())),
-                "mask": encode_png(Image.fromarray(mask)),
-                "boxes": np.array([person["bbox"] for person in chosen], np.float32),
-            },
-        )
+        example = {
+            "image": encoded,
+            "joints": np.stack(list(joints.values())),
+            "mask": encode(Image.fromarray(mask), "png"),
+            "boxes": np.array([person["bbox"] for person in chosen], np.float32),
+        }
+        yield "", example
 
     def view(
         self, example: dict[str, Any], height: int, width: int, random: Any = None
@@ -88,7 +87,7 @@ class CocoOpenPose(CocoBuilder):
         """A crop around a main person drawn by `random`, or around the first one."""
         boxes = example["boxes"]
         box = boxes[0 if random is None else random.integers(len(boxes))]
-        image, mask = _decoded(example["image"], "RGB"), _decoded(example["mask"], "L")
+        image, mask = decode(example["image"]), decode(example["mask"], "L")
         pixels, joints, weight = crop(image, example["joints"], mask, box, height, width, random)
         return {"image": pixels, "joints": joints, "mask": weight}
 
@@ -146,9 +145,9 @@ def crop(
     )
     moved = joints.astype(np.float32)
     moved[..., :2] = (joints[..., :2] + 0.5) @ forward[:2, :2].T + forward[:2, 2] - 0.5
-    pixels = _warp(image, back, height, width)
+    pixels = np.asarray(_warp(image, back, height, width))
     grid = counts.convert("F").resize((width // STRIDE, height // STRIDE), Image.Resampling.BOX)
-    return np.asarray(pixels), moved, np.asarray(grid, np.float32) / 255
+    return pixels, moved, np.asarray(grid, np.float32) / 255
 
 
 def crop_matrix(
@@ -185,9 +184,7 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
         size = np.maximum(np.round((high - low) / step), 1)
         image = image.resize((int(size[0]), int(size[1])), Image.Resampling.BILINEAR, (*low, *high))
         ratio = size / (high - low)
-        back = np.array([[ratio[0], 0, 0], [0, ratio[1], 0], [0, 0, 1]]) @ (
-            back - np.array([[0, 0, low[0]], [0, 0, low[1]], [0, 0, 0]])
-        )
+        back = np.diag([*ratio, 1]) @ (back - np.array([[0, 0, low[0]], [0, 0, low[1]], [0, 0, 0]]))
     return image.transform(
         (width, height),
         Image.Transform.AFFINE,
@@ -195,11 +192,6 @@ def _warp(image: Image.Image, back: np.ndarray, height: int, width: int) -> Imag
         Image.Resampling.BILINEAR,
         fillcolor=(PADDING,) * 3,
     )
-
-
-def _decoded(encoded: bytes, mode: str) -> Image.Image:
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.convert(mode)
 
 
 def _centre(person: Person) -> np.ndarray:

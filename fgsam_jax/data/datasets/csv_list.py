@@ -15,7 +15,6 @@ from fgsam_jax.labels.attributes import DUKEMTMC, MARKET1501, PART_OF, PETA, Att
 from fgsam_jax.labels.skeleton import PARTS
 
 NEEDED = ("path", "identity")
-OPTIONAL = ("camera", "split")
 # A column with more different values is a name or a measure, not an attribute.
 MOST_CLASSES = 50
 # The branches that attributes can supervise.

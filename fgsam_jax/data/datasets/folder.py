@@ -5,25 +5,17 @@ train, query and gallery are drawn from it, see `fgsam_jax.data.table.load_table
 """
 
 import functools
-import os
 import re
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from fgsam_jax.data.datasets.crops import SUFFIXES, Crop, CropsBuilder, images_in, parse_name
+from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, parse_name
 from fgsam_jax.data.datasets.csv_list import read_csv
-from fgsam_jax.data.splits import WHOLE
+from fgsam_jax.data.datasets.folder_tree import KINDS, people_in, split_folders
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
 
-# The folders of the splits, by either of two names.
-SPLIT_FOLDERS = {
-    "train": ("train", "bounding_box_train"),
-    "query": ("query",),
-    "gallery": ("gallery", "bounding_box_test"),
-}
-_KINDS = "images named like 0002_c1s1_000451_03.jpg, a folder of images for each person, or a CSV"
 # What follows a person's name in a file of the kind 0002/0002_c1s1_000451_03.jpg.
 _CAMERA = re.compile(r"_c0*([1-9][0-9]{0,8})[^0-9].*", re.DOTALL)
 
@@ -74,9 +66,9 @@ def read_set(source: Path) -> tuple[Splits, tuple[Attribute, ...]]:
       InputError: the source is none of the three kinds; the message says what was found.
     """
     if not source.exists():
-        raise InputError(f"There is no {source}: pass --config.data.source=... with {_KINDS}.")
+        raise InputError(f"There is no {source}: pass --config.data.source=... with {KINDS}.")
     if not source.is_dir() and source.suffix.lower() != ".csv":
-        raise InputError(f"{source} is neither a folder nor a .csv: expected {_KINDS}.")
+        raise InputError(f"{source} is neither a folder nor a .csv: expected {KINDS}.")
     try:
         splits, attributes = (_read_folder(source), ()) if source.is_dir() else read_csv(source)
     except OSError as error:
@@ -92,7 +84,7 @@ def read_set(source: Path) -> tuple[Splits, tuple[Attribute, ...]]:
 
 
 def _read_folder(source: Path) -> Splits:
-    found = {split: _people(folder) for split, folder in _split_folders(source).items()}
+    found = {split: people_in(folder) for split, folder in split_folders(source).items()}
     flat = {split for split, people in found.items() if "" in people}
     if not flat:
         return _by_person(source, found)
@@ -104,78 +96,6 @@ def _read_folder(source: Path) -> Splits:
     return {
         split: [_market(path, source) for path in people[""]] for split, people in found.items()
     }
-
-
-def _split_folders(source: Path) -> dict[str, Path]:
-    """The folder of each split, or of `WHOLE`."""
-
-    def present(folder: Path) -> dict[str, Path]:
-        return {
-            split: folder / name
-            for split, names in SPLIT_FOLDERS.items()
-            for name in names
-            if (folder / name).is_dir()
-        }
-
-    found = present(source)
-    twice = [
-        names
-        for names in SPLIT_FOLDERS.values()
-        if sum((source / name).is_dir() for name in names) > 1
-    ]
-    if twice:
-        raise InputError(f"{source} has both {' and '.join(twice[0])}: one split, two folders.")
-    lacking = [" or ".join(SPLIT_FOLDERS[split]) for split in SPLIT_FOLDERS if split not in found]
-    if not lacking:
-        return found
-    if found:
-        raise InputError(
-            f"{source} has {', '.join(path.name for path in found.values())} but no folder "
-            f"{', no '.join(lacking)}: give all three splits, or the images without splits to have "
-            f"them drawn."
-        )
-    higher = source.resolve().parent
-    if source.resolve() in present(higher).values() and len(present(higher)) == len(SPLIT_FOLDERS):
-        raise InputError(f"{source} is one split of a set: pass the folder above it, {higher}.")
-    return {WHOLE: source}
-
-
-def _people(folder: Path) -> dict[str, list[Path]]:
-    """The images of each person's folder, by its name; "" for images that lie in none."""
-    images = images_in(folder)
-    inside = {path.name: images_in(path) for path in _folders(folder)}
-    people = {name: found for name, found in inside.items() if found}
-    if images and people:
-        raise InputError(
-            f"{folder} mixes two kinds: it holds images, such as {images[0].name!r}, and folders "
-            f"of images, such as {next(iter(people))!r}. Use one kind."
-        )
-    if images:
-        return {"": images}
-    deep = [folder / name for name in inside.keys() - people.keys()]
-    deep = sorted(path for path in deep if any(map(images_in, _folders(path))))
-    if deep and not people:
-        hint = f" It seems to be one level deeper, at {deep[0]}." if len(deep) == 1 else ""
-        raise InputError(f"{folder} holds folders of folders: expected {_KINDS}.{hint}")
-    if deep:
-        raise InputError(f"{deep[0]} holds images one level too deep: put them into {deep[0]}.")
-    if not people:
-        here = sorted(path.name for path in folder.iterdir())
-        raise InputError(
-            f"{folder} holds no image ({', '.join(SUFFIXES)}): expected {_KINDS}, found "
-            f"{', '.join(map(repr, here[:6])) or 'an empty folder'}{', ...' * (len(here) > 6)}."
-        )
-    return people
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted, without hidden ones and what a Mac's archives add."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            Path(entry.path)
-            for entry in entries
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
-        )
 
 
 def _market(path: Path, source: Path) -> Crop:

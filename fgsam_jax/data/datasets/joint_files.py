@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fgsam_jax.data.datasets.coco import convert_joints, read_annotations
+from fgsam_jax.data.datasets.coco_annotations import convert_joints, read_annotations
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fgsam_jax.data.datasets.builder import check_layout
 from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in, parse_name
+from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from fgsam_jax.data.datasets.builder import check_layout
 from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in
+from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import PETA, Attribute

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fgsam_jax.data.synthetic.person import Colour, Person, Point3, Pose, body_points
+from fgsam_jax.data.synthetic.body import Point3, Pose, body_points
+from fgsam_jax.data.synthetic.person import Colour, Person
 from fgsam_jax.labels.skeleton import JOINTS
 
 # Parts in the map beside a picture; a code is 32 * slot + part. People have the slots 1 to 7; slot

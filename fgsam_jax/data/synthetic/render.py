@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fgsam_jax.data.synthetic.body import sample_pose
 from fgsam_jax.data.synthetic.pedestrian import Canvas, Figure, draw, visibility
-from fgsam_jax.data.synthetic.person import Person, sample_person, sample_pose
+from fgsam_jax.data.synthetic.person import Person, sample_person
 from fgsam_jax.data.synthetic.street import Camera, backdrop, obstruct, sample_camera, take
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS

@@ -3,17 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import COCO_JOINTS, STANDING_PERSON, coco_person, write_coco
+from trees import COCO_JOINTS, STANDING_PERSON, coco_person, open_table, write_coco
 
-from fgsam_jax.data import open_table
-from fgsam_jax.data.datasets.builder import open_builder
-from fgsam_jax.data.datasets.coco import (
-    CocoKeypoints,
-    convert_joints,
-    crop_box,
-    loss_mask,
-    worth_a_crop,
-)
+from fgsam_jax.data.datasets.coco import CocoKeypoints, crop_box, worth_a_crop
+from fgsam_jax.data.datasets.coco_annotations import convert_joints, loss_mask
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
 
@@ -267,7 +261,7 @@ def test_a_cut_image_is_named(tmp_path):
     path = source / "train2017" / "000000000001.jpg"
     path.write_bytes(path.read_bytes()[:900])
 
-    with pytest.raises(InputError, match=r"000000000001\.jpg cannot be decoded"):
+    with pytest.raises(InputError, match=r"000000000001\.jpg cannot be read"):
         open_table("coco_keypoints", source, tmp_path / "records", "train", 128, 64)
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 from trees import STANDING_PERSON, coco_person, write_coco
 
 from fgsam_jax.data import builders, load_table
-from fgsam_jax.data.datasets.builder import open_builder
 from fgsam_jax.data.datasets.coco_openpose import crop, crop_matrix, main_people
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.data.stream import nearest_people
 from fgsam_jax.errors import InputError
 
@@ -103,7 +103,7 @@ def test_a_set_larger_than_the_memory_for_sorting_is_written(tmp_path, monkeypat
 
     # Beyond this TFDS collects a split with TensorFlow, which is not there.
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 100)
-    monkeypatch.setattr("fgsam_jax.data.datasets.coco._IMAGES_OF_A_SHARD", 2)
+    monkeypatch.setattr("fgsam_jax.data.datasets.coco_layout._IMAGES_OF_A_SHARD", 2)
     people = [coco_person(n, [80, 40, 40, 160], FIVE, image=n) for n in range(1, 6)]
     source = write_coco(tmp_path / "coco", people, images=5)
     builder, examples = records(source, tmp_path / "records")

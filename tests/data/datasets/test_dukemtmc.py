@@ -4,9 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from trees import DUKE, write_attributes, write_duke, write_duke_attributes
+from trees import DUKE, open_table, write_attributes, write_duke, write_duke_attributes
 
-from fgsam_jax.data import open_table
 from fgsam_jax.data.datasets.dukemtmc import DukeMTMC
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import DUKEMTMC

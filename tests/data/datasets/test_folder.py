@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from trees import GALLERY, QUERY, TRAIN, write_image, write_market
+from trees import GALLERY, QUERY, TRAIN, open_table, write_image, write_market
 
-from fgsam_jax.data import load_table, open_set, open_table
+from fgsam_jax.data import load_table, open_set
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.csv_list import read_csv
 from fgsam_jax.data.datasets.folder import read_set
@@ -266,7 +266,7 @@ def test_a_file_that_is_no_image_is_named_and_leaves_no_records(tmp_path, conten
     write_people(tmp_path / "set", ["anna", "ben"])
     broken = tmp_path / "set" / "ben" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:600] if content == "cut" else content)
-    with pytest.raises(InputError, match=r"ben/1\.jpg cannot be decoded as an image.* in its pl"):
+    with pytest.raises(InputError, match=r"ben/1\.jpg cannot be read as an image.* in its pl"):
         open_set("folder", tmp_path / "set", tmp_path / "records")
     assert not left(tmp_path / "records")
 

@@ -5,13 +5,22 @@ import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
-from trees import GALLERY, LOWER, QUERY, TRAIN, write_attributes, write_image, write_market
+from trees import (
+    GALLERY,
+    LOWER,
+    QUERY,
+    TRAIN,
+    open_table,
+    write_attributes,
+    write_image,
+    write_market,
+)
 
-from fgsam_jax.data import load_table, open_table
+from fgsam_jax.data import load_table
 from fgsam_jax.data.datasets import crops
-from fgsam_jax.data.datasets.builder import open_builder
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.market1501 import Market1501
+from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 
@@ -187,7 +196,7 @@ def test_a_cut_image_is_named_and_leaves_no_records(market, tmp_path, kept):
     broken = market / "bounding_box_test" / GALLERY[2]
     broken.write_bytes(broken.read_bytes()[:kept])
 
-    with pytest.raises(InputError, match=f"{GALLERY[2]} cannot be decoded"):
+    with pytest.raises(InputError, match=f"{GALLERY[2]} cannot be read"):
         open_table("market1501", market, tmp_path / "records", "train", 128, 64)
     assert not left(tmp_path / "records")
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees import PETA, write_peta
+from trees import PETA, open_table, write_peta
 
-from fgsam_jax.data import load_table, open_set, open_table
+from fgsam_jax.data import load_table, open_set
 from fgsam_jax.data.datasets.peta import classes, read_labels
 from fgsam_jax.data.splits import WHOLE, draw_splits
 from fgsam_jax.errors import InputError

@@ -8,8 +8,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from fgsam_jax.data.synthetic.body import sample_pose
 from fgsam_jax.data.synthetic.pedestrian import Canvas, draw, visibility
-from fgsam_jax.data.synthetic.person import sample_person, sample_pose
+from fgsam_jax.data.synthetic.person import sample_person
 from fgsam_jax.data.synthetic.render import KEYPOINTS, _person, _run_lengths, render
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
