@@ -42,6 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     # PyTorch's threads spin while they wait, and would wait long for a core that others use.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if options.section in ALONE:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # a plugin that finds no GPU complains
     from fgsam_jax.runtime import startup
 
     startup.tune()  # as in training

@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--text", type=Path, help="write the compiled program here")
     options = parser.parse_args()
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     os.environ["XLA_FLAGS"] = f"{_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
     card = CARDS[options.card]
     print(json.dumps(compiled(card, options.program, options.dtype, options.text)))
