@@ -12,8 +12,9 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: [batch] int; -1 means unlabelled.
 
     Returns:
-      [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes. A mean over the batch therefore weighs a
-      labelled example the same, whatever share of the batch is labelled.
+      [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes. A mean
+      over the batch therefore weighs a labelled example the same, whatever share of the batch is
+      labelled.
 
     Example:
       >>> logits = jnp.array([[0.0, 0.0], [0.0, 200.0], [5.0, 1.0]])
@@ -22,7 +23,7 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     log_probabilities = jax.nn.log_softmax(logits)
-    # Chosen by comparison: the gradient of an index is a scatter, which a GPU adds in no fixed order.
+    # By comparison: the gradient of an index is a scatter, which a GPU adds in no fixed order.
     classes = logits.shape[-1]
     right = labels[:, None] == jnp.arange(classes)
     chosen = jnp.sum(jnp.where(right, log_probabilities, 0), axis=-1)

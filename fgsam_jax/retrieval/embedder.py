@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import flax.linen as nn
 import numpy as np
 from PIL import Image
 
 from fgsam_jax.checkpoint import CheckpointInfo, restore
+from fgsam_jax.config import Dtype
 from fgsam_jax.data.images import read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.inference import BatchedEmbedding
@@ -162,8 +163,8 @@ def _model(info: CheckpointInfo, dtype: str | None) -> nn.Module:
     """The model of a checkpoint, computing in a dtype; None: the one it was trained in."""
     if dtype is None:
         return info.model()
-    if dtype not in ("float32", "bfloat16"):
+    if dtype not in get_args(Dtype):
         raise InputError(f'dtype is "float32" or "bfloat16", got {dtype!r}')
-    sizes = dataclasses.replace(info.config.model, dtype=dtype)
+    sizes = dataclasses.replace(info.config.model, dtype=cast(Dtype, dtype))
     config = dataclasses.replace(info.config, model=sizes)
     return dataclasses.replace(info, config=config).model()
