@@ -30,7 +30,7 @@ def test_a_checkpoint_is_written_beside_other_work_and_the_next_waits_for_it(tmp
     checkpoints.save(2, trees(2), {"of": "two"})
     assert (checkpoints.folder / "1").is_dir()
     assert checkpoints.step() == 2
-    assert checkpoints.about(2)["of"] == "two"
+    assert checkpoints.info(2)["of"] == "two"
     np.testing.assert_equal(checkpoints.restore(2, trees(0)), trees(2))
 
 

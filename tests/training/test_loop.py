@@ -9,10 +9,11 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tiny
 
-from fgsam_jax.checkpoint import checkpoint_folder, ocp, restore
+from fgsam_jax.checkpoint import checkpoint_folder, restore
 from fgsam_jax.config import Compute, Log, Phase, PoseData, to_dict
 from fgsam_jax.data import resident
 from fgsam_jax.data.pipeline import Datasets
