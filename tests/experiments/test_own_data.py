@@ -40,7 +40,7 @@ def lines_of(given, workdir):
     """What a run says."""
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("runs", "train"):
+        for module in ("experiments.run", "training.loop"):
             patch.setattr(f"fgsam_jax.{module}.say", lines.append)
         run_experiment(given, workdir, training=True)
     return "\n".join(lines)
