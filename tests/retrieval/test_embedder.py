@@ -23,7 +23,7 @@ from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.models.fgsam import Outputs
-from fgsam_jax.retrieval import embedder
+from fgsam_jax.retrieval import embedder, inference
 from fgsam_jax.retrieval.embedder import Embedder, load
 from fgsam_jax.retrieval.inference import BatchedEmbedding, parallel_embed_step
 from fgsam_jax.runtime.distributed import replicate
@@ -164,7 +164,7 @@ def test_a_call_takes_the_smallest_batches_that_hold_its_images(monkeypatch, dev
         return {"descriptor": images[:, :, 0, 0].astype(np.float32)}
 
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
-    monkeypatch.setattr(embedder, "parallel_embed_step", lambda model: step)
+    monkeypatch.setattr(inference, "parallel_embed_step", lambda model: step)
     model = Embedder(with_batch(info("base"), 128), {})
     for count, wanted in batches.items():
         images = random_images(count)

@@ -111,7 +111,7 @@ def test_triplets_of_a_pieced_batch_are_mined_in_the_whole_of_it():
     assert terms.losses["triplet/head"] > 0
     assert largest_difference((loss, terms), (again, pieced_terms)) < 1e-5
     for one, four in zip(jax.tree.leaves(gradients), jax.tree.leaves(pieced), strict=True):
-        np.testing.assert_allclose(four, one, atol=5e-5 * float(np.abs(one).max()) + 1e-7)
+        np.testing.assert_allclose(four, one, atol=1e-4 * float(np.abs(one).max()) + 1e-7)
 
 
 def test_what_is_not_trained_does_not_change_and_has_no_optimiser_state(runs):

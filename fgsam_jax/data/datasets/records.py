@@ -60,8 +60,10 @@ def open_builder(
 
     with _quiet():
         builder = make()
-        if not write or builder.is_prepared():
+        if not write:
             return builder
+        if builder.is_prepared():
+            return make()  # another process may have finished the records since this was made
         home = Path(builder.data_dir).parent
         try:
             home.mkdir(parents=True, exist_ok=True)
