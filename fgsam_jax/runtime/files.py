@@ -54,11 +54,12 @@ def read_json(path: Path, kind: type = dict, *, limit: int = 4 * GIB) -> Any:
     Raises:
       InputError: it cannot be read, is no JSON, or of another type.
     """
+    text = read_text(path, limit=limit)
     try:
-        content = json.loads(read_text(path, limit=limit))
+        content = json.loads(text)
     except RecursionError:
         raise InputError(f"{path} is not valid JSON: it is nested too deeply") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(content, kind):
         raise InputError(f"{path} holds another type of JSON than {_TYPES[kind]}")

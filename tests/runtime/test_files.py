@@ -30,7 +30,8 @@ def test_only_regular_files_within_the_limit_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b"\xff", b"[" * 200_000, b'{"a":' * 200_000, b"null"]
+    "content",
+    [b"", b"{", b"[1]", b"\xff", b"[" * 200_000, b'{"a":' * 200_000, b"null", b"9" * 9999],
 )
 def test_a_json_that_is_no_object_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "a.json"
