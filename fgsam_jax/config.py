@@ -140,12 +140,12 @@ class Compute:
     """How the device works; the results are the same up to rounding."""
 
     # Updates in one call of the device; 0: 10 on an accelerator, 1 on a CPU, where XLA uses one
-    # core inside a loop (a step of the demo's baseline then took 2.1 s instead of 0.14 s).
+    # core inside a loop.
     steps_per_call: Natural = 0
     # The training images on the device; "auto": if there is room for them beside the step.
     # Streamed images never are.
     resident: Literal["auto", "yes", "no"] = "auto"
-    remat: bool = False  # keep only the products of the forward pass for the gradients
+    remat: bool = False  # rematerialise activations: less memory, more compute
 
 
 @dataclass

@@ -48,7 +48,7 @@ def pose(outputs: Outputs, batch: Batch, *, sigma: float) -> Terms:
         affinity_error = loss.pose_error(a, affinity, weight * known_affinity[:, None, None])
         losses[f"heat_{stage}"] = jnp.mean(heat_error)
         losses[f"affinity_{stage}"] = jnp.mean(affinity_error)
-    # What an empty picture costs: a stage that does not fall below it has learned nothing.
+    # The error of predicting nothing: a stage that does not fall below it has learned nothing.
     nothing = jnp.zeros_like(heat).at[..., -1].set(1)
     heat_empty = loss.pose_error(nothing, heat, weight * known_heat[:, None, None])
     zeros = jnp.zeros_like(affinity)

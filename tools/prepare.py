@@ -3,9 +3,9 @@
     python tools/prepare.py --config configs/market.py [--config.data.source=...] [--sheet all.png]
     python tools/prepare.py --config configs/market.py --limit 500 --to small.csv
 
-The first prints what is in the sets that the phases use and everything that is wrong with them,
-draws a contact sheet, and leaves records and tables so that training starts at once. It exits with
-status 1 if something would spoil a training; `fgsam_jax.data.checks` says what that is.
+The first describes the data sets that the phases use, reports every problem it finds in them, draws
+a contact sheet, and leaves records and tables so that training starts at once. It exits with status
+1 if a problem would spoil a training (see `fgsam_jax.data.checks`).
 
 The second lists a small part of the images to re-identify, of whole people, for trials.
 """

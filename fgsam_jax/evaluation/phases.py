@@ -27,8 +27,8 @@ def evaluate_phase(
     if info.kind == "pose":
         errors = evaluate_pose(info, variables, datasets.pose("val"))
         headline = (
-            f"stage 3 leaves {errors['heat']:.2f} of the heat and {errors['affinity']:.2f} of the "
-            "affinity error of an empty picture"
+            f"pose error relative to predicting nothing: heat maps {errors['heat']:.2f}, "
+            f"affinity fields {errors['affinity']:.2f}"
         )
         return {"title": title, "headline": headline, "pose": errors}
     result = evaluate(

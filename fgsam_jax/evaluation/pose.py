@@ -15,7 +15,7 @@ from fgsam_jax.retrieval.inference import forward
 def evaluate_pose(
     info: CheckpointInfo, variables: dict[str, Any], table: Table
 ) -> dict[str, float]:
-    """Masked error of the last stage as a share of the error of predicting an empty picture.
+    """Masked error of the last stage relative to that of predicting nothing.
 
     Args:
       info: of the pose phase.

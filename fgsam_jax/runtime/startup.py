@@ -20,7 +20,7 @@ def _collect_rarely() -> None:
     """Let Python look for cycles of garbage after 50,000 new objects instead of 700 or 2,000.
 
     Importing and tracing make very many objects that stay; looking through them again and again
-    took a tenth of a start (4.3 s against 3.8 s, three runs each in turn).
+    takes a tenth of a start.
     """
     gc.set_threshold(50_000, 20, 100)
 
@@ -28,10 +28,9 @@ def _collect_rarely() -> None:
 def _keep_freed_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the system.
 
-    XLA's CPU buffers come and go with every step; getting their pages anew took a quarter of the
-    baseline's step (0.256 s against 0.187 s, one run each, other work beside). All threads share
-    one arena, as XLA's own threads ask for the buffers and other arenas are given back whole: the
-    step of osnet_x0_25 took 115,000 page faults and 0.35 s of its 0.98 s of processor time more.
+    XLA's CPU buffers come and go with every step, and getting their pages anew takes a quarter of
+    it. All threads share one arena, as XLA's own threads ask for the buffers and other arenas are
+    given back whole.
     """
     if not sys.platform.startswith("linux"):
         return
