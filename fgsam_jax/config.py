@@ -67,22 +67,20 @@ class Synthetic:
 class Model:
     """Sizes of the networks; the defaults are the published ones."""
 
-    backbone: str = "resnet50"  # [P]; see VARIANTS of models/resnet.py and models/osnet.py
+    backbone: str = "resnet50"  # [P]; see BACKBONES of models/factory.py
     width: Count = 64  # channels of a ResNet's first stage
     stem: Literal["imagenet", "small"] = "imagenet"
-    last_stride: Count = (
-        2  # [D] the plain ResNet; 1 doubles the grid of the fusion, as OSNet has it
-    )
+    # [D] of a ResNet, in all 32 as published; 1 gives a map of stride 16, as OSNet has it
+    last_stride: Count = 2
     pose_width: Positive = 1.0
     pose_kernel: Count = 7
     parse: bool = True  # channel parse blocks; False is Table V's "without CPB"
-    sketch: Count = 4096  # [D] noise of an inner product .037; 2048 gives .060
-    # The same numbers by each; "gram" takes a tenth of the time of "fft" on a CPU.
+    sketch: Count = 4096  # [D] standard error of an inner product .037; 2048 gives .060
+    # All give the same numbers; "gram" is the fastest on a CPU.
     bilinear: Literal["textbook", "fft", "gram", "roll"] = "gram"
     part_size: Count = 256  # [P]
     plenary_size: Count = 512  # [P]
-    # [D] batch-normalise the embeddings. On the demo's fused features, frozen, mAP with the focal
-    # triplet loss is 62.7 with it and 59.3 without, and no branch shrinks (docs/results.md).
+    # [D] batch-normalise the embeddings: better mAP, and no branch collapses (docs/results.md).
     bnneck: bool = True
     # "bfloat16" computes in it; parameters and losses stay float32.
     dtype: Dtype = "float32"
@@ -93,7 +91,7 @@ class Init:
     """Converted weights that training begins with; see tools/convert_weights.py.
 
     A path, or hf://owner/name/file on the Hugging Face hub, either with #sha256=... at its end.
-    Earlier phases' weights win over these.
+    Weights of earlier phases take precedence.
     """
 
     backbone: str = ""  # empty: from random weights
@@ -121,14 +119,16 @@ class Phase:
     model: Literal["pose", "baseline", "intermediate", "fgsam"] = _UNNAMED
     start_from: tuple[str, ...] = ()  # phases whose matching weights are taken
     triplet: Literal["none", "triplet", "focal"] = "none"  # beside the cross entropies
-    # What of the pose net is trained. [D] Eq. (11) has no pose loss.
+    # Which of the pose net's parameters are trained; "cpb_only": the channel parse blocks.
+    # [D] Eq. (11) has no pose loss.
     train_pose: Literal["cpb_only", "all", "none"] = "cpb_only"
     epochs: Count = 1
     batch: Count = 64  # [D]
-    # Pieces of a batch, one after the other: the same gradients in less memory, for a second
-    # forward pass. But batch normalisation sees a piece at a time, and so do its running means.
+    # Gradient accumulation over so many micro-batches: less memory, a second forward pass. Batch
+    # normalisation sees one micro-batch at a time, and so do its running means.
     accumulate: Count = 1
-    images_per_identity: Natural = 0  # K of P x K batches of batch / K identities; 0: shuffled
+    # K of PK sampling, with P = batch / K identities; 0 disables it and shuffles.
+    images_per_identity: Natural = 0
     learning_rate: Positive = 1e-3
     warmup_epochs: NonNegative = 0.0  # the learning rate rises linearly over these
     halve_every: Count = 50  # epochs

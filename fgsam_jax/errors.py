@@ -10,7 +10,7 @@ class InputError(ValueError):
     it and exits with status 1; every other exception is a bug and keeps its traceback.
     """
 
-    def __init__(self, message: str):
+    def __init__(self, message: object):
         super().__init__(printable(message, _LONGEST))
 
 

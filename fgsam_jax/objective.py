@@ -50,10 +50,10 @@ def pose(outputs: Outputs, batch: Batch, *, sigma: float) -> Terms:
         losses[f"affinity_{stage}"] = jnp.mean(affinity_error)
     # The error of predicting nothing: a stage that does not fall below it has learned nothing.
     nothing = jnp.zeros_like(heat).at[..., -1].set(1)
-    heat_empty = loss.pose_error(nothing, heat, weight * known_heat[:, None, None])
+    heat_zero = loss.pose_error(nothing, heat, weight * known_heat[:, None, None])
     zeros = jnp.zeros_like(affinity)
-    affinity_empty = loss.pose_error(zeros, affinity, weight * known_affinity[:, None, None])
-    metrics = {"heat_empty": jnp.mean(heat_empty), "affinity_empty": jnp.mean(affinity_empty)}
+    affinity_zero = loss.pose_error(zeros, affinity, weight * known_affinity[:, None, None])
+    metrics = {"heat_zero": jnp.mean(heat_zero), "affinity_zero": jnp.mean(affinity_zero)}
     return Terms(losses, metrics)
 
 
@@ -86,23 +86,23 @@ def recognition(
     Returns:
       The terms; as metrics, for each branch the mean distance to the hardest positive and negative,
       the share of active triplets and the mean weight lambda. A branch that collapses shows
-      d_ap and d_an near each other and near 0. For each head, the share of right answers.
+      d_ap and d_an near each other and near 0. For the identity head, its accuracy.
     """
     assert outputs.identity is not None
     labels = batch["label"]
     losses = {"identity": jnp.mean(loss.attribute_cross_entropy(outputs.identity, labels))}
-    right = jnp.argmax(outputs.identity, -1) == labels
-    metrics = {"identity_right": jnp.mean(right, dtype=jnp.float32)}
+    correct = jnp.argmax(outputs.identity, -1) == labels
+    metrics = {"identity_accuracy": jnp.mean(correct, dtype=jnp.float32)}
     if outputs.attributes:
         cross_entropies = _attribute_losses(outputs.attributes, batch["attributes"])
         losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
         return Terms(losses, metrics)
     options: Any = {"mining": mining, "axis_name": axis_name, "margin": margin}
-    if triplet == "focal":
-        each: Callable = functools.partial(loss.focal_triplet, bound=bound, gamma=gamma, **options)
-    else:
-        each = functools.partial(loss.triplet, **options)
+    each: Callable = {
+        "triplet": functools.partial(loss.triplet, **options),
+        "focal": functools.partial(loss.focal_triplet, bound=bound, gamma=gamma, **options),
+    }[triplet]
 
     def of_branch(embedding: jax.Array) -> dict[str, jax.Array]:
         unit = unit_length(embedding.astype(jnp.float32))

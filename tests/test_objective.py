@@ -44,7 +44,7 @@ def test_terms_are_means_over_the_batch():
     )
     # One labelled image of four.
     np.testing.assert_allclose(terms.losses["attribute/hat"], math.log(5 / 4) / 4, rtol=1e-6)
-    assert float(terms.metrics["identity_right"]) == 0.75
+    assert float(terms.metrics["identity_accuracy"]) == 0.75
 
 
 def test_unlabelled_attributes_add_nothing_and_have_no_gradient():
@@ -66,7 +66,7 @@ def test_every_branch_has_a_triplet_term_and_its_signs(triplet):
     }  # fmt: skip
     metrics = {f"{metric}/{part}" for metric in ("d_ap", "d_an", "active", "lambda")
              for part in ("head", "plenary")}  # fmt: skip
-    assert set(terms.metrics) == {"identity_right"} | metrics
+    assert set(terms.metrics) == {"identity_accuracy"} | metrics
 
 
 def test_signs_are_those_of_the_hardest_triplets():
@@ -182,4 +182,4 @@ def test_an_empty_prediction_costs_what_the_signs_say(pose_terms):
     heat, affinity = (jnp.zeros_like(x) for x in targets(given))
     terms = pose_terms(heat.at[..., -1].set(1), affinity, given)
     for name in ("heat", "affinity"):
-        assert terms.losses[f"{name}_3"] == terms.metrics[f"{name}_empty"]
+        assert terms.losses[f"{name}_3"] == terms.metrics[f"{name}_zero"]

@@ -8,6 +8,22 @@ import jax.numpy as jnp
 from fgsam_jax.labels.pose_targets import flip_joints
 
 
+def augment(
+    key: jax.Array, batch: dict[str, Any], *, flip: bool, axis_name: str | None = None
+) -> dict[str, Any]:
+    """All augmentations of a training batch; a new one is a function below and a line here.
+
+    Args:
+      key: PRNG key of this step; augmentations after the first fold a number of their own in.
+      batch: see `random_flip`.
+      flip: mirror examples at random.
+      axis_name: the axis over which the batch is spread.
+    """
+    if flip:
+        batch = random_flip(key, batch, axis_name=axis_name)
+    return batch
+
+
 def random_flip(
     key: jax.Array, batch: dict[str, Any], *, axis_name: str | None = None
 ) -> dict[str, Any]:

@@ -47,6 +47,6 @@ def evaluate_pose(
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch["image"])
     # A source that knows no limb whole, say, leaves no error to compare with.
     return {
-        name: sums[f"{name}_3"] / sums[f"{name}_empty"] if sums[f"{name}_empty"] else 1.0
+        name: sums[f"{name}_3"] / sums[f"{name}_zero"] if sums[f"{name}_zero"] else 1.0
         for name in ("heat", "affinity")
     }

@@ -61,20 +61,36 @@ def make_model(
 
 
 def make_backbone(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
-    """Images to a feature map. A new backbone is one file in models/ and one line here."""
+    """Images to a feature map.
+
+    A backbone maps images [batch, height, width, 3] in 0..255 to [batch, h, w, channels]. `Fusion`
+    averages the pose net's maps, of stride 8, to [h, w]: they must be a whole multiple of that.
+    """
     check_backbone(sizes.backbone)
-    if sizes.backbone in osnet.VARIANTS:
-        return osnet.OSNet(sizes.backbone, dtype, axis_name)
+    return BACKBONES[sizes.backbone](sizes, dtype, axis_name)
+
+
+def _resnet(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
     return resnet.ResNet(
         sizes.backbone, sizes.width, sizes.stem, sizes.last_stride, dtype, axis_name
     )
 
 
+def _osnet(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
+    return osnet.OSNet(sizes.backbone, dtype, axis_name)
+
+
+# A new backbone is a file in models/ and a line here.
+BACKBONES: dict[str, Callable[[configs.Model, Any, str | None], nn.Module]] = {
+    **dict.fromkeys(resnet.VARIANTS, _resnet),
+    **dict.fromkeys(osnet.VARIANTS, _osnet),
+}
+
+
 def check_backbone(name: str) -> None:
     """Refuse a backbone that nobody has written. Raises InputError."""
-    choices = [*resnet.VARIANTS, *osnet.VARIANTS]
-    if name not in choices:
-        raise InputError(f"config.model.backbone is one of {', '.join(choices)}; got {name!r}")
+    if name not in BACKBONES:
+        raise InputError(f"config.model.backbone is one of {', '.join(BACKBONES)}; got {name!r}")
 
 
 @functools.cache

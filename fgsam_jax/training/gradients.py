@@ -1,4 +1,4 @@
-"""Gradients of a batch, whole or in pieces."""
+"""Gradients of a batch, at once or accumulated over micro-batches."""
 
 from collections.abc import Callable
 
@@ -14,19 +14,19 @@ Apply = Callable[[Tree, Tree, jax.Array], tuple[Outputs, Tree]]
 # Outputs of the whole batch to the loss and its terms.
 Total = Callable[[Outputs], tuple[jax.Array, Terms]]
 # Loss, terms, new batch statistics and gradients.
-Found = tuple[jax.Array, Terms, Tree, Tree]
+LossAndGradients = tuple[jax.Array, Terms, Tree, Tree]
 
 
-def whole_gradients(
+def batch_gradients(
     apply: Apply, total: Total, params: Tree, stats: Tree, images: jax.Array
-) -> Found:
+) -> LossAndGradients:
     """Loss, terms, new batch statistics and gradients of a batch.
 
     Args:
-      apply: parameters, batch statistics and images to `Outputs` and new batch statistics.
-      total: outputs of the whole batch to the loss and its terms.
-      params: to differentiate by.
-      stats: before.
+      apply: maps parameters, batch statistics and images to `Outputs` and new batch statistics.
+      total: maps outputs of the whole batch to the loss and its terms.
+      params: parameters to differentiate with respect to.
+      stats: batch statistics before.
       images: [batch, height, width, 3].
     """
 
@@ -39,31 +39,31 @@ def whole_gradients(
     return loss, terms, after, gradients
 
 
-def pieced_gradients(
-    apply: Apply, total: Total, params: Tree, stats: Tree, images: jax.Array, *, pieces: int
-) -> Found:
-    """`whole_gradients` in the memory of a piece, for a second forward pass.
+def accumulated_gradients(
+    apply: Apply, total: Total, params: Tree, stats: Tree, images: jax.Array, *, micro_batches: int
+) -> LossAndGradients:
+    """`batch_gradients` in the memory of one micro-batch, at the cost of a second forward pass.
 
-    The outputs of all pieces are made first and the loss is differentiated with respect to them,
-    so that triplets are mined in the whole batch; then each piece is run again and its part of
-    that gradient is pulled back (Gao et al., "Scaling Deep Contrastive Learning Batch Size under
-    Memory Limited Setup", 2021). The numbers are those of the whole batch, except that batch
-    normalisation sees one piece at a time.
+    The loss is differentiated with respect to the outputs of all micro-batches, so that triplets
+    are mined in the whole batch; then each micro-batch is run again and its cotangents are pulled
+    back (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
+    2021). The numbers are those of the whole batch, except that batch normalisation sees one
+    micro-batch at a time.
     """
-    cut = images.reshape(pieces, -1, *images.shape[1:])
-    outputs = jax.lax.map(lambda x: apply(params, stats, x)[0], cut)
+    parts = images.reshape(micro_batches, -1, *images.shape[1:])
+    outputs = jax.lax.map(lambda x: apply(params, stats, x)[0], parts)
     joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
-    (loss, terms), pulls = jax.value_and_grad(total, has_aux=True)(joined)
-    pulls = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), pulls)
+    (loss, terms), cotangents = jax.value_and_grad(total, has_aux=True)(joined)
+    cotangents = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), cotangents)
 
     def add(
-        carry: tuple[Tree, Tree], piece: tuple[jax.Array, Outputs]
+        carry: tuple[Tree, Tree], micro_batch: tuple[jax.Array, Outputs]
     ) -> tuple[tuple[Tree, Tree], None]:
         stats, sums = carry
-        part, pull = piece
-        _, back, stats = jax.vjp(lambda p: apply(p, stats, part), params, has_aux=True)
-        return (stats, jax.tree.map(jnp.add, sums, back(pull)[0])), None
+        part, cotangent = micro_batch
+        _, pull_back, stats = jax.vjp(lambda p: apply(p, stats, part), params, has_aux=True)
+        return (stats, jax.tree.map(jnp.add, sums, pull_back(cotangent)[0])), None
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    (stats, gradients), _ = jax.lax.scan(add, (stats, zeros), (cut, pulls))
+    (stats, gradients), _ = jax.lax.scan(add, (stats, zeros), (parts, cotangents))
     return loss, terms, stats, gradients

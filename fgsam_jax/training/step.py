@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fgsam_jax.data.augment import random_flip
+from fgsam_jax.data.augment import augment
 from fgsam_jax.models.conv import keep_products
 from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.runtime.distributed import AXIS
-from fgsam_jax.training.gradients import pieced_gradients, whole_gradients
+from fgsam_jax.training.gradients import accumulated_gradients, batch_gradients
 from fgsam_jax.training.state import TrainState, Tree
 from fgsam_jax.training.update import Update
 
@@ -27,21 +27,22 @@ def train_step(
     *,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """One update. With `axis_name`, this device's share of the batch; the result is the same
-    on all devices.
+    """One update: augment, forward pass, loss, gradients, optimiser.
 
     Args:
-      state: before.
-      batch: "image" uint8 [batch, height, width, 3] and what the objective needs.
-      key: of the phase; the step's own key is folded in.
-      update: what to compute.
-      axis_name: of the devices.
+      state: the training state before.
+      batch: "image" uint8 [batch, height, width, 3] and what the objective needs; with `axis_name`
+        this device's share of it.
+      key: PRNG key of the phase; the step number is folded in.
+      update: model, objective, optimiser and options.
+      axis_name: the pmap axis over which gradients are averaged.
 
     Returns:
-      The state after, and as scalars every loss, every metric and the "total" of the terms.
+      The state after, the same on all devices, and a dict of scalars: every loss, every metric and
+      their "total".
     """
-    if update.flip:
-        batch = random_flip(jax.random.fold_in(key, state.step), batch, axis_name=axis_name)
+    step_key = jax.random.fold_in(key, state.step)
+    batch = augment(step_key, batch, flip=update.flip, axis_name=axis_name)
 
     def apply(params: Tree, stats: Tree, images: jax.Array) -> tuple[Outputs, Tree]:
         variables = state.replace(params=params, batch_stats=stats).variables()
@@ -56,9 +57,10 @@ def train_step(
 
     if update.remat:
         apply = jax.checkpoint(apply, policy=keep_products)
-    pieces = update.accumulate
-    find = partial(pieced_gradients, pieces=pieces) if pieces > 1 else whole_gradients
-    loss, terms, stats, gradients = find(
+    grad_fn = batch_gradients
+    if update.accumulate > 1:
+        grad_fn = partial(accumulated_gradients, micro_batches=update.accumulate)
+    loss, terms, stats, gradients = grad_fn(
         apply, total, state.params, state.batch_stats, batch["image"]
     )
     metrics = {**terms.losses, **terms.metrics, "total": loss}
@@ -87,17 +89,18 @@ def train_steps(
     """Several updates in one program.
 
     Args:
-      state: before.
-      columns: what batches are gathered from, or empty.
-      batches: rows of the columns [length, batch], or where these are empty the batches themselves,
-        leaves [length, batch, ...].
-      count: of updates, at most `length`.
-      key: of the phase.
-      update: what each computes.
-      axis_name: of the devices.
+      state: the training state before.
+      columns: the training set's arrays, resident on the device, or empty.
+      batches: indices into the columns, [length, batch]; where these are empty the batches
+        themselves, leaves [length, batch, ...].
+      count: number of updates, at most `length`.
+      key: PRNG key of the phase.
+      update: model, objective, optimiser and options.
+      axis_name: the pmap axis.
 
     Returns:
-      The state after, and the metrics of each update, [length]; those after `count` mean nothing.
+      The state after, and the metrics of each update, [length], undefined after
+      `count`.
     """
     length = jax.tree.leaves(batches)[0].shape[0]
 
@@ -134,7 +137,7 @@ def train_steps(
 
 @jax.jit
 def is_finite(state: TrainState) -> jax.Array:
-    """Whether all parameters and statistics are finite: what is not a number stays so."""
+    """Whether all parameters and statistics are finite; as NaN persists, asked once an epoch."""
     leaves = jax.tree.leaves((state.params, state.batch_stats))
     return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 
@@ -144,9 +147,8 @@ def parallel_train_steps(
 ) -> jax.stages.Wrapped:
     """`train_steps` over all devices of all processes: (state, columns, batches, count, key).
 
-    Leaves of the batches are [devices of this process, length, share of a device, ...]. State and
-    columns go in once, without a device axis, and so does the state come out; its old buffers are
-    reused.
+    Leaves of the batches are [local devices, length, batch per device, ...]. State and columns have
+    no device axis. The state's buffers are donated.
     """
     return jax.pmap(
         partial(train_steps, update=update, axis_name=AXIS),

@@ -23,12 +23,11 @@ class Update:
       model: gives `Outputs`; its batch statistics and mining use the axis of the devices.
       objective: outputs and batch to terms.
       optimizer: made for the state's `params`.
-      flip: mirror examples at random.
-      accumulate: gradient accumulation over so many micro-batches, see `pieced_gradients`.
-      remat: rematerialise activations: less memory, more compute. What products and convolutions
-        give is kept.
-      dtype: in which the model computes: `train_steps` casts frozen parameters to it once, not in
-        every step.
+      flip: augmentation, see `augment`.
+      accumulate: micro-batches of gradient accumulation, see `accumulated_gradients`.
+      remat: rematerialise activations: less memory, more compute. The results of products and
+        convolutions are kept.
+      dtype: of the model's computation; `train_steps` casts frozen parameters to it once a call.
     """
 
     model: nn.Module

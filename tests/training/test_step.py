@@ -25,7 +25,7 @@ from fgsam_jax.config import Phase
 from fgsam_jax.data.augment import random_flip
 from fgsam_jax.models.pose_net import is_parse_block
 from fgsam_jax.runtime.distributed import AXIS
-from fgsam_jax.training.gradients import pieced_gradients, whole_gradients
+from fgsam_jax.training.gradients import accumulated_gradients, batch_gradients
 from fgsam_jax.training.state import merge, partition
 from fgsam_jax.training.step import train_step
 from fgsam_jax.training.update import Update
@@ -105,7 +105,7 @@ def test_triplets_of_a_pieced_batch_are_mined_in_the_whole_of_it():
     @jax.jit
     def both(images):
         given = apply, total, state.params, state.batch_stats, images
-        return whole_gradients(*given), pieced_gradients(*given, pieces=4)
+        return batch_gradients(*given), accumulated_gradients(*given, micro_batches=4)
 
     (loss, terms, _, gradients), (again, pieced_terms, _, pieced) = both(batch["image"])
     assert terms.losses["triplet/head"] > 0
@@ -130,7 +130,7 @@ def test_the_total_is_the_sum_of_the_losses_alone(runs):
     terms = [
         value
         for name, value in history[0].items()
-        if name.startswith(losses) and not name.endswith(("_right", "_empty"))
+        if name.startswith(losses) and not name.endswith(("_accuracy", "_zero"))
     ]
     np.testing.assert_allclose(history[0]["total"], np.sum(terms), rtol=1e-6)
 
