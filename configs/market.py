@@ -2,7 +2,7 @@
 
 Paper: rank-1 91.5, mAP 85.4 (Table II and text) or 86.4 (Tables IV and V).
 Weights: random at the start, so that nothing needs to be downloaded. The paper begins with
-ImageNet's and OpenPose's, and its figures are not what to expect without. Where torchvision's
+ImageNet's and OpenPose's, do not expect its scores from random weights. Where torchvision's
 ResNet-50 and OpenPose's COCO body net are at hand (docs/weights.md has the sources and licences):
     python tools/convert_weights.py resnet50-0676ba61.pth --to weights/resnet50.safetensors
     python tools/convert_weights.py body_pose_model.pth --to weights/openpose.safetensors

@@ -1,4 +1,4 @@
-"""The whole method on a set of one's own, small enough for a CPU and for ten images.
+"""The whole method on your own data, small enough for a CPU and for ten images.
 
 Data: a folder for each person, images named like Market-1501's, or a CSV; docs/own_data.md shows
 them. Splits, cameras and attributes are used where the set has them.

@@ -2,7 +2,7 @@
 
 Paper: rank-1 62.0, mAP 57.2 (Table II). Its split was never published; ours is half of the people
 with two or more images for training and one query of each other person, drawn anew for each run.
-The figures do not compare.
+Not comparable to the paper.
 Cost: for each of the five runs not quite half of configs/market.py, whose epochs have 202 steps
 and these 92.
 Command: python -m fgsam_jax.main --config configs/peta.py --config.model.dtype=bfloat16

@@ -6,8 +6,8 @@ steps and 10 crops of 368x368 in a step, from VGG-19's weights. This is Adam fro
 without weight decay, as in all phases here. [D]
 Data: train2017, val2017 and annotations of COCO 2017 under data/coco. One crop of each image in an
 epoch, about half of the 118,000; they are drawn while training runs and never kept.
-Cost: 160 GFLOP forward for an image, four times a person crop of 256x128; to feed it, 7.5 ms of
-one core. Not yet run at full length here.
+Cost: 160 GFLOP forward for an image, four times a person crop of 256x128; data loading takes
+7.5 ms per image on one core. Not yet run at full length here.
 Command: python -m fgsam_jax.main --config configs/pose_coco.py --config.model.dtype=bfloat16
 
 The same `PoseData` in configs/market.py makes this the first phase of a whole run.
