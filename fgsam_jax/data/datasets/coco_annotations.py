@@ -7,7 +7,7 @@ single one.
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _entries(content: dict[str, Any], field: str) -> list[dict[str, Any]]:
     return entries
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return type(value) is int and abs(value) < 2**63
 
 
@@ -94,10 +94,13 @@ def _images(
             raise ValueError(f"an image has the id {number!r}, needed a whole number of its own")
         if not isinstance(name, str) or not name:
             raise ValueError(f"image {number} has the file_name {name!r}")
-        size = entry.get("width"), entry.get("height")
-        if size != (None, None) and not (all(map(_is_whole, size)) and min(size) > 0):
-            raise ValueError(f"image {number} has the width and height {size}")
-        names[number], sizes[number] = name, None if size == (None, None) else size
+        names[number], sizes[number] = name, None
+        width, height = entry.get("width"), entry.get("height")
+        if (width, height) == (None, None):
+            continue
+        if not _is_whole(width) or not _is_whole(height) or min(width, height) < 1:
+            raise ValueError(f"image {number} has the width {width!r} and the height {height!r}")
+        sizes[number] = width, height
     return names, sizes
 
 

@@ -1,7 +1,7 @@
 """The pixels of a segment in COCO's forms: polygons, and runs as numbers or as text."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -40,7 +40,7 @@ def region(segmentation: Any, height: int, width: int) -> np.ndarray:
     return coco_mask.decode(code).astype(bool)
 
 
-def are_numbers(values: object) -> bool:
+def are_numbers(values: object) -> TypeGuard[list[float]]:
     """Whether a value of a JSON is a list of finite numbers that can be places in an image."""
     return (
         isinstance(values, list)

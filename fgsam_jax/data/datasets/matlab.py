@@ -36,8 +36,8 @@ def read_matrix(path: Path, name: str) -> list[list[float]]:
 
 
 def _read(kind: str, path: Path, name: str) -> Any:
-    child = Path(__file__).with_name("matlab_child.py")
-    command = [sys.executable, "-P", "-W", "ignore", child, kind, regular_file(path), name]
+    child, file = str(Path(__file__).with_name("matlab_child.py")), str(regular_file(path))
+    command = [sys.executable, "-P", "-W", "ignore", child, kind, file, name]
     # Each thread of OpenBLAS would reserve a part of the memory that the child may have.
     env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     try:

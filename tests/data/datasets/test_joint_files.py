@@ -8,6 +8,7 @@ import pytest
 from trees import GALLERY, QUERY, TRAIN, write_market
 
 from fgsam_jax.data import load_table, open_set
+from fgsam_jax.data.datasets import matlab_child
 from fgsam_jax.data.datasets.joint_files import read_joints
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.pose_targets import pose_targets
@@ -145,6 +146,72 @@ def test_joints_of_another_set_are_refused_and_leave_nothing(market, tmp_path, f
         open_set("market1501", market, tmp_path / "records", joints=joints)
     left = [p for p in (tmp_path / "records").rglob("*") if p.is_file() and p.suffix != ".lock"]
     assert not left
+
+
+@pytest.mark.parametrize("size", [(128, 256), (128, 64), (63, 128)])
+def test_joints_of_crops_of_another_size_are_refused(market, tmp_path, size):
+    path = write_json(tmp_path / "joints.json", {TRAIN[0]: [{"nose": (20, 24, 2)}]})
+    content = json.loads(path.read_text())
+
+    def opened(width, height):
+        content["images"][0] |= {"width": width, "height": height}
+        path.write_text(json.dumps(content))
+        return open_set("market1501", market, tmp_path / "records", joints=path)
+
+    with pytest.raises(InputError, match=rf"jpg is 64x128, and .* of {size[0]}x{size[1]}: give"):
+        opened(*size)
+    assert load_table(opened(64, 128), "train", 128, 64).joints[0, 0, 0].tolist() == [20, 24, 2]
+
+
+def test_joints_of_one_crop_in_two_sizes_are_refused(tmp_path):
+    for number, width in enumerate([64, 128]):
+        path = write_json(tmp_path / f"{number}.json", {TRAIN[0]: [{"nose": (20, 24, 2)}]})
+        content = json.loads(path.read_text())
+        content["images"][0] |= {"width": width, "height": 2 * width}
+        path.write_text(json.dumps(content))
+
+    with pytest.raises(InputError, match="in two sizes"):
+        read_joints(tmp_path, FILES)
+
+
+HDF5 = {
+    "group": lambda file: file.create_group("pp"),
+    "text": lambda file: file.create_dataset("pp", data="abc"),
+    "nothing": lambda file: file.create_dataset("pp", data=h5py.Empty("f")),
+    "compound": lambda file: file.create_dataset("pp", data=np.zeros((28, 1), [("a", "f4")])),
+    "complex": lambda file: file.create_dataset("pp", data=np.zeros((28, 1), complex)),
+    "references": lambda file: file.create_dataset("pp", (28, 1), dtype=h5py.ref_dtype),
+    "rows of any length": lambda file: file.create_dataset("pp", (28, 1), h5py.vlen_dtype("f4")),
+    "not a number": lambda file: file.create_dataset("pp", data=np.full((28, 1), np.nan)),
+    "three axes": lambda file: file.create_dataset("pp", data=np.zeros((28, 1, 1))),
+    "22 GB": lambda file: file.create_dataset("pp", (28, 100_000_000), "f8"),
+    "2 GB at once": lambda file: file.create_dataset(
+        "pp", (28, 1), "f8", maxshape=(28, None), chunks=(28, 10**7), fillvalue=0
+    ),
+    "another file's": lambda file: file.__setitem__("pp", h5py.ExternalLink("x.mat", "/pp")),
+    "another file's bytes": lambda file: file.create_dataset(
+        "pp", (28, 1), "f8", external=[("raw", 0, 224)]
+    ),
+    "a link to itself": lambda file: file.__setitem__("pp", h5py.SoftLink("/pp")),
+    "absent": lambda file: None,
+}
+
+
+@pytest.mark.parametrize("kind", HDF5)
+def test_only_a_bounded_matrix_of_numbers_is_read_of_a_mat(tmp_path, kind):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        HDF5[kind](file)
+    with pytest.raises(ValueError, match=r"its pp |it has no pp of its own"):
+        matlab_child.matrix(str(tmp_path / "a.mat"), "pp")
+
+
+def test_joints_that_are_no_places_are_refused_in_one_line(tmp_path):
+    folder = write_fourteen(tmp_path / "joints")
+    for value, message in ((np.nan, "values that are no numbers"), (1e300, "1e.300 pixels")):
+        with h5py.File(folder / "market1501_14point_query.mat", "r+") as file:
+            file["pp"][3, 1] = value
+        with pytest.raises(InputError, match=message):
+            read_joints(folder, {"query": QUERY})
 
 
 def test_a_file_without_our_images_or_without_joints_is_refused(tmp_path):
