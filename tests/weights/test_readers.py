@@ -15,6 +15,7 @@ import pytest
 from fgsam_jax.errors import InputError
 from fgsam_jax.weights import hub, names, readers
 from fgsam_jax.weights.convert import import_weights
+from fgsam_jax.weights.sources import recognise
 
 torch = pytest.importorskip("torch", reason='PyTorch is not installed: pip install -e ".[convert]"')
 foreign = pytest.importorskip("foreign")
@@ -409,6 +410,14 @@ def test_wrappers_before_the_names_do_not_hide_the_form(arrays, before, variant,
     wrapped[f"{wrapper}classifier.weight"] = np.ones((3, 512), np.float32)
     found = import_weights(wrapped)
     assert (found.variant, found.missing) == (variant, [])
+
+
+def test_wrappers_before_the_pose_nets_names_are_no_part_of_them():
+    rule = names.torch_name(names.OPENPOSE)
+    own = [rule(path) for path in names.shapes(names.POSE, names.OPENPOSE)]
+    for before in ("", "module.", "_orig_mod.module.model1_1."):
+        source = recognise(dict.fromkeys(before + name for name in own))
+        assert sorted(source.keys.values()) == sorted(before + name for name in own)
 
 
 def test_a_prefix_that_tells_no_form_is_a_question_and_the_variant_its_answer(arrays):

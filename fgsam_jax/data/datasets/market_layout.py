@@ -98,9 +98,10 @@ class MarketLayout(CropsBuilder):
                     labels[identity] = {name: int(x[row]) for name, x in columns.items()}
         except (KeyError, TypeError, ValueError) as error:
             # The message of a KeyError is the missing field alone.
+            why = f"it has no {error}" if isinstance(error, KeyError) else error
             raise InputError(
-                f"{path} cannot be read as {cls.TITLE}'s attributes "
-                f"({type(error).__name__}: {error}). Use {cls.STRUCT}.mat as published."
+                f"{path} cannot be read as {cls.TITLE}'s attributes ({why}). Use "
+                f"{cls.STRUCT}.mat as published."
             ) from error
         return labels
 

@@ -19,7 +19,10 @@ def struct(path: str, name: str) -> Any:
     """A struct as nested objects, its fields as lists of numbers or of texts."""
     from scipy.io import loadmat
 
-    return _plain(loadmat(path, simplify_cells=True, variable_names=[name])[name])
+    found = loadmat(path, simplify_cells=True, variable_names=[name]).get(name)
+    if not isinstance(found, dict):
+        raise ValueError(f"it has no struct {name}")
+    return _plain(found)
 
 
 def matrix(path: str, name: str) -> Any:
@@ -58,7 +61,8 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     try:
         kind, *where = sys.argv[1:]
-        found = json.dumps({"struct": struct, "matrix": matrix}[kind](*where), allow_nan=False)
+        text = json.dumps({"struct": struct, "matrix": matrix}[kind](*where), allow_nan=False)
     except Exception as error:  # readers raise almost anything on a broken file
-        sys.exit(f"{type(error).__name__}: {error}")
-    sys.stdout.write(found)
+        ours = type(error) is ValueError
+        sys.exit(str(error) if ours else f"{type(error).__name__}: {error}")
+    sys.stdout.write(text)
