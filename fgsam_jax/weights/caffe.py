@@ -6,6 +6,7 @@ name = 1 and 4, their blobs = 7 and 6; BlobProto.shape = 7 or num, channels, hei
 data = 5, double_data = 8.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.runtime.files import read_bytes, regular_file
 
+_MOST_AXES = 32  # Caffe's own bound
 _VARINT, _DOUBLE, _BYTES, _FLOAT = 0, 1, 2, 5
 _LAYER, _OLD_LAYER = 100, 2
 
@@ -22,12 +25,14 @@ def read_model(path: Path) -> dict[str, np.ndarray]:
     """The blobs of a .caffemodel by `<layer>_<number>`. Raises InputError if it is broken."""
     blobs: dict[str, np.ndarray] = {}
     try:
-        for field, _, layer in _fields(memoryview(path.read_bytes())):
+        for field, _, layer in _fields(memoryview(read_bytes(path))):
             if field in (_LAYER, _OLD_LAYER):
                 name_field, blob_field = (1, 7) if field == _LAYER else (4, 6)
                 name = _text([value for f, _, value in _fields(layer) if f == name_field])
                 values = [value for f, _, value in _fields(layer) if f == blob_field]
                 for number, value in enumerate(values):
+                    if f"{name}_{number}" in blobs:
+                        raise _BrokenError(f"{name} has its blob {number} twice")
                     blobs[f"{name}_{number}"] = _blob(value, f"{name}, blob {number}")
     except (_BrokenError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is no whole .caffemodel: {error}") from None
@@ -38,6 +43,7 @@ def read_folder(path: Path) -> dict[str, np.ndarray]:
     """Every .npy of a folder by its name. Raises InputError if one is broken or holds objects."""
     arrays = {}
     for file in sorted(path.glob("*.npy")):
+        regular_file(file)
         try:
             # A mapped file cannot declare more than it has.
             arrays[file.stem] = np.array(np.load(file, mmap_mode="r", allow_pickle=False))
@@ -95,16 +101,19 @@ def _blob(message: memoryview, name: str) -> np.ndarray:
     """A BlobProto as an array of its shape."""
     old = {}
     shape: list[int] | None = None
-    pieces: dict[int, list[memoryview]] = {5: [], 8: []}
+    pieces = {5: bytearray(), 8: bytearray()}
     for field, kind, value in _fields(message):
         if field in (1, 2, 3, 4) and kind == _VARINT:
             old[field] = _varint(value, 0)[0]
         elif field == 7:
-            shape = [size for f, _, v in _fields(value) if f == 1 for size in _varints(v)]
+            sizes = (size for f, _, v in _fields(value) if f == 1 for size in _varints(v))
+            shape = list(itertools.islice(sizes, _MOST_AXES + 1))
+            if len(shape) > _MOST_AXES:
+                raise _BrokenError(f"{name} declares more than {_MOST_AXES} axes")
         elif field in pieces:
-            pieces[field].append(value)
+            pieces[field] += value
     numbers = np.dtype("<f8" if pieces[8] else "<f4")
-    data = b"".join(pieces[8] or pieces[5])
+    data = pieces[8] or pieces[5]
     if shape is None:
         # The old form has always four sizes, and ones before those that count.
         shape = [old.get(field, 1) for field in (1, 2, 3, 4)]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, printable
 from fgsam_jax.weights import names
-from fgsam_jax.weights.sources import Source, recognise
+from fgsam_jax.weights.sources import Source, recognise, unwrapped
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def import_weights(
       InputError: a weight is missing, unknown, of a wrong shape or not finite; the message names
         it.
     """
-    source = recognise(arrays)
+    source = recognise(arrays, variant)
     arrays = source.prepare(dict(arrays))
     left = _left(arrays, source)
     absent = [key for key in source.keys.values() if key not in arrays]
@@ -91,7 +91,7 @@ def _left(arrays: Mapping[str, np.ndarray], source: Source) -> dict[str, list[st
     for name in arrays:
         if name in used:
             continue
-        bare = (name, name.removeprefix("module."), name.removeprefix(source.before))
+        bare = (name, unwrapped(name), name.removeprefix(source.before))
         reasons = (
             why for pattern, why in source.left.items() if any(re.match(pattern, n) for n in bare)
         )
@@ -160,7 +160,7 @@ def some(keys: Iterable[str], most: int = 3) -> str:
     """The first of many names, and how many more there are."""
     keys = list(keys)
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
+    return ", ".join(printable(key) for key in keys[:most]) + more
 
 
 def _modules(paths: list[names.Path]) -> str:

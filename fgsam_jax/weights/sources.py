@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, printable
 from fgsam_jax.models import osnet, resnet
 from fgsam_jax.weights import names, scaling
 
 # Of a classifier, a neck or a preprocessing; what is after the backbone is not converted.
 _HEADS = r"(fc|classifier|heads|bottleneck|last_linear|pixel_mean|pixel_std)(\.|$)"
 _COUNTERS = r".*num_batches_tracked$"
+# What torch.compile, data parallelism and trainers put before the names of what they wrap.
+_WRAPPERS = r"((module|_orig_mod|model)\.)*"
 
 Arrays = dict[str, np.ndarray]
 Weights = dict[names.Path, np.ndarray]
@@ -45,12 +47,22 @@ class Source:
     finish: Callable[[Weights], Weights] = lambda weights: weights
 
 
-def recognise(arrays: Mapping[str, np.ndarray]) -> Source:
-    """The source that names tell. Raises InputError where they fit none."""
-    for find in (_caffe_resnet, _caffe_pose, _pose, _vgg, _osnet, _resnet):
+def recognise(arrays: Mapping[str, np.ndarray], variant: str = "") -> Source:
+    """The source that names tell.
+
+    Args:
+      arrays: by name.
+      variant: that was asked for; it answers what the names leave open.
+
+    Raises:
+      InputError: the names fit none, or several forms of a net and no variant was asked for.
+    """
+    for find in (_caffe_resnet, _caffe_pose, _pose, _vgg, _osnet):
         if source := find(arrays):
             return source
-    first = ", ".join(list(arrays)[:4])
+    if source := _resnet(arrays, variant):
+        return source
+    first = ", ".join(printable(name) for name in list(arrays)[:4])
     raise InputError(
         "these names are of no model that can be converted: needed a ResNet of torchvision, timm, "
         "Caffe, torchreid, fast-reid or reid-strong-baseline, IBN-Net's IBN-a, torchreid's OSNet, "
@@ -64,7 +76,12 @@ def _keys(
     return {path: before + rule(path) for path in names.shapes(module, variant)}
 
 
-def _resnet(arrays: Mapping[str, np.ndarray]) -> Source | None:
+def unwrapped(name: str) -> str:
+    """A name without what wrappers put before it: module.model.base.conv1 is base.conv1."""
+    return re.sub(rf"^{_WRAPPERS}", "", name)
+
+
+def _resnet(arrays: Mapping[str, np.ndarray], asked: str) -> Source | None:
     before = _prefix(arrays, "layer1.0.conv1.weight")
     if before is None:
         return None
@@ -73,11 +90,19 @@ def _resnet(arrays: Mapping[str, np.ndarray]) -> Source | None:
     bottleneck = "layer1.0.conv3.weight" in inner
     depth = _depth(counts, bottleneck)
     ibn = any(".bn1.IN." in name for name in inner)
-    form, owner = {
+    forms = {
+        "": ("", "IBN-Net's" if ibn else "torchvision's"),
         "backbone.": ("_fastreid", "fast-reid's"),
         # Its IBN-a has the ReLU that its plain form lacks.
         "base.": ("" if ibn else "_strong_baseline", "reid-strong-baseline's"),
-    }.get(before.removeprefix("module."), ("", "IBN-Net's" if ibn else "torchvision's"))
+    }
+    inside = unwrapped(before)
+    if inside not in forms and not asked:
+        raise InputError(
+            f"the names of this ResNet-{depth} begin with {before}, which does not tell its form: "
+            "say --variant, one of the names in docs/weights.md"
+        )
+    form, owner = forms.get(inside, forms[""])
     variant = f"resnet{depth}{form}{'_ibn_a' if ibn else ''}"
     if variant not in resnet.VARIANTS:
         raise InputError(f"this is a ResNet-{depth} of the form {variant}, which is not known here")
@@ -102,8 +127,8 @@ def _osnet(arrays: Mapping[str, np.ndarray]) -> Source | None:
 
 
 def _pose(arrays: Mapping[str, np.ndarray]) -> Source | None:
-    nested = re.compile(r"((?:module\.)?(?:model\d(?:_\d)?\.)?)(\w+\.(?:weight|bias))")
-    found = {match[2]: match[0] for name in arrays if (match := nested.fullmatch(name))}
+    nested = re.compile(rf"{_WRAPPERS}(model\d(_\d)?\.)?(?P<own>\w+\.(weight|bias))")
+    found = {match["own"]: match[0] for name in arrays if (match := nested.fullmatch(name))}
     if "conv1_1.weight" not in found or "conv4_3_CPM.weight" not in found:
         return None
     rule = names.torch_name(names.OPENPOSE)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.weights import names, readers
+from fgsam_jax.weights import hub, names, readers
 from fgsam_jax.weights.convert import import_weights
+from fgsam_jax.weights.sources import recognise
 
 torch = pytest.importorskip("torch", reason='PyTorch is not installed: pip install -e ".[convert]"')
 foreign = pytest.importorskip("foreign")
@@ -145,6 +146,69 @@ def test_a_compressed_or_oversized_member_of_a_pth_is_refused(tmp_path):
     refused(lambda: read(path), "declare 2147|no whole file")
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+def test_many_names_of_one_storage_are_refused(kind, tmp_path):
+    shared = torch.zeros(100_000, dtype=kind)
+    torch.save({f"layer1.{i}.w": shared.view(-1) for i in range(70)}, tmp_path / "a.pth")
+    refused(lambda: read(tmp_path / "a.pth"), "declares more than .* 4 times its own")
+    torch.save({"a": shared, "b": shared.view(10, -1)}, tmp_path / "a.pth")
+    assert set(read(tmp_path / "a.pth")) == {"a", "b"}
+
+
+def test_a_file_that_holds_itself_or_nests_without_end_is_refused(tmp_path):
+    held = {}
+    held["model"] = held
+    torch.save(held, tmp_path / "a.pth")
+    refused(lambda: read(tmp_path / "a.pth"), "holds no weights under 8 names in each other")
+    deep = {"weight": torch.ones(1)}
+    for _ in range(6):
+        deep = {"model": deep}
+    torch.save(deep, tmp_path / "a.pth")
+    assert set(read(tmp_path / "a.pth")) == {"weight"}
+
+
+class Scalar:
+    """Pickled, a value of NumPy; without its bytes the file would not hold what it declares."""
+
+    def __init__(self, *given):
+        self.given = given
+
+    def __reduce__(self):
+        return (np._core.multiarray.scalar, self.given)
+
+
+def test_a_value_of_numpy_is_as_large_as_its_bytes(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.ones(1), "epoch": np.float64(3)}, path)
+    assert set(read(path)) == {"a"}
+    for given in ((np.dtype("f8"),), (np.dtype("f8"), b"1234"), (np.dtype("V2147483000"),)):
+        torch.save({"a": torch.ones(1), "epoch": Scalar(*given)}, path)
+        refused(lambda: read(path), "no whole file of PyTorch|refused unread")
+
+
+def test_only_regular_files_are_read_as_weights(tmp_path):
+    for name in ("conv1_0.npy", "a.pth", "a.safetensors", "a.caffemodel"):
+        os.mkfifo(tmp_path / name)
+        refused(lambda name=name: read(tmp_path / name), "it is no regular file")
+    refused(lambda: read(tmp_path), "conv1_0.npy cannot be read: it is no regular file")
+    refused(lambda: read(Path("/dev/zero")), "it is no regular file")
+    refused(lambda: hub.locate(f"/dev/zero#sha256={'0' * 64}"), "it is no regular file")
+
+
+def test_a_safetensors_with_two_arrays_of_one_name_is_refused(tmp_path):
+    entry = '"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    (tmp_path / "a.safetensors").write_bytes(foreign.header(f"{{{entry}, {entry}}}") + bytes(4))
+    refused(lambda: read(tmp_path / "a.safetensors"), "two arrays of one name|no whole")
+
+
+def test_names_are_shown_short_and_printable(arrays, capsys):
+    arrays["evil\n\x1b[31m" + "x" * 1_000_000] = np.ones(1, np.float32)
+    refused(lambda: import_weights(arrays), r"the name evil \\x1b\[31mx+ ... x+$")
+    arrays = {name: value for name, value in arrays.items() if "evil" not in name}
+    arrays["fc.\x1b[31m"] = np.ones(1, np.float32)
+    assert all(line.isprintable() for line in import_weights(arrays).lines)
+
+
 def test_a_tensor_larger_than_its_storage_is_refused(tmp_path):
     torch.save({"conv1.weight": torch.ones(1).expand(10**6, 10**5)}, tmp_path / "a.pth")
     refused(lambda: read(tmp_path / "a.pth"), r"conv1.weight declares \(1000000, 100000\)")
@@ -156,6 +220,8 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path):
         (foreign.blob_message(np.ones(4), shape=(2**40, 2**40)), "declares .* and has 4 numbers"),
         (foreign.blob_message(np.ones(4), shape=(5,)), r"a, blob 0 declares \(5,\) and has 4"),
         (foreign.varint(5 << 3 | 2) + foreign.varint(2**40), "bytes are declared and 0 are left"),
+        (foreign.blob_message(np.ones(1), shape=(1,) * 70), "declares more than 32 axes"),
+        (foreign.blob_message(np.ones(1), shape=(1,) * 50_000), "declares more than 32 axes"),
         (b"\x0b", "begins no field"),
         (b"\xff" * 11, "begins no number"),
     ],
@@ -164,6 +230,11 @@ def test_a_caffemodel_that_declares_what_is_not_there_is_refused(blob, message, 
     layer = foreign.field(1, b"a") + foreign.field(7, blob)
     (tmp_path / "a.caffemodel").write_bytes(foreign.field(100, layer))
     refused(lambda: read(tmp_path / "a.caffemodel"), message)
+
+
+def test_a_caffemodel_with_two_layers_of_one_name_is_refused(tmp_path):
+    path = foreign.caffemodel(tmp_path / "a.caffemodel", [("a", [np.ones(1)])] * 2)
+    refused(lambda: read(path), "a has its blob 0 twice")
 
 
 def test_a_caffemodel_in_double_precision_is_read(tmp_path):
@@ -323,6 +394,38 @@ def test_the_first_stages_serve_another_depth_where_they_agree(caffe):
 def test_another_form_of_the_same_depth_takes_everything(arrays):
     found = import_weights(arrays, variant="resnet18_fastreid")
     assert (found.variant, found.missing) == ("resnet18_fastreid", [])
+
+
+@pytest.mark.parametrize(
+    ("before", "variant"),
+    [
+        ("", "resnet18"),
+        ("backbone.", "resnet18_fastreid"),
+        ("base.", "resnet18_strong_baseline"),
+    ],
+)
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "model.", "model._orig_mod.module."])
+def test_wrappers_before_the_names_do_not_hide_the_form(arrays, before, variant, wrapper):
+    wrapped = {wrapper + before + name: value for name, value in arrays.items() if "fc" not in name}
+    wrapped[f"{wrapper}classifier.weight"] = np.ones((3, 512), np.float32)
+    found = import_weights(wrapped)
+    assert (found.variant, found.missing) == (variant, [])
+
+
+def test_wrappers_before_the_pose_nets_names_are_no_part_of_them():
+    rule = names.torch_name(names.OPENPOSE)
+    own = [rule(path) for path in names.shapes(names.POSE, names.OPENPOSE)]
+    for before in ("", "module.", "_orig_mod.module.model1_1."):
+        source = recognise(dict.fromkeys(before + name for name in own))
+        assert sorted(source.keys.values()) == sorted(before + name for name in own)
+
+
+def test_a_prefix_that_tells_no_form_is_a_question_and_the_variant_its_answer(arrays):
+    wrapped = {f"student.net.{name}": value for name, value in arrays.items()}
+    refused(lambda: import_weights(wrapped), "begin with student.net., which does not .* --variant")
+    for variant in ("resnet18", "resnet18_strong_baseline"):
+        found = import_weights(wrapped, variant=variant)
+        assert (found.variant, found.missing) == (variant, [])
 
 
 def test_the_tool_ends_a_mistake_in_one_line_and_writes_nothing(net, tmp_path):

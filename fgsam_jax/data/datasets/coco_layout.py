@@ -4,6 +4,7 @@ The layout is that of the 2017 release.
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ class CocoBuilder(LocalBuilder):
             file = _annotation_file(self.builder_config.source, folder)
             names, people, _ = read_annotations(file)
             shown = [number for number in sorted(people) if self.chosen(people[number])]
-            found[split] = [self.builder_config.source / folder / names[n] for n in shown]
+            home = self.builder_config.source / folder
+            found[split] = [_image_file(home, names[number], file) for number in shown]
         return found
 
     def _shard_iterators_per_split(
@@ -99,7 +101,7 @@ class CocoBuilder(LocalBuilder):
                     f"{annotation_file} describes nobody with {self.WANTED}. Use the published "
                     f"annotations."
                 )
-            paths = {number: source / folder / images[number] for number in ids}
+            paths = {n: _image_file(source / folder, images[n], annotation_file) for n in ids}
             begins = range(0, len(ids), _IMAGES_OF_A_SHARD)
             shards[split] = [
                 functools.partial(
@@ -123,7 +125,7 @@ class CocoBuilder(LocalBuilder):
         """The examples of some images, numbered; with a bar of this title."""
         row = 0
         for image_id, path in tqdm(paths.items(), title, unit=" images", leave=False, disable=None):
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise InputError(
                     f"{path} is missing, but the annotations describe it. Unpack "
                     f"{path.parent.name} again."
@@ -136,13 +138,17 @@ class CocoBuilder(LocalBuilder):
                     f"{path} is {image.width}x{image.height} and the annotations describe "
                     f"{described[0]}x{described[1]}: unpack the images that belong to them."
                 )
-            mask = loss_mask(persons, image.height, image.width)
+            try:
+                mask = loss_mask(persons, image.height, image.width)
+            except InputError as error:
+                raise InputError(f"the annotations of {path} cannot be used: {error}") from None
             joints = {
                 person["id"]: convert_joints(person["keypoints"], names)
                 for person in persons
                 if person["num_keypoints"] > 0 and not person["iscrowd"]
             }
             chosen = self.chosen(persons)
+            _check_boxes(chosen, image, path)
             for end, example in self.examples(encoded, image, mask, joints, chosen):
                 yield row, example | {"name": f"{image_id:012d}{end}"}
                 row += 1
@@ -150,3 +156,22 @@ class CocoBuilder(LocalBuilder):
 
 def _annotation_file(source: Path, folder: str) -> Path:
     return source / "annotations" / f"person_keypoints_{folder}.json"
+
+
+def _image_file(home: Path, name: str, file: Path) -> Path:
+    """The image of a file name, which may have folders before it but must not lead out of ours."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{file} names the image {name!r}, which lies outside of {home}")
+    return home / name
+
+
+def _check_boxes(persons: list[Person], image: Image.Image, path: Path) -> None:
+    """Refuse a box that the image cannot hold: a crop of it could take all memory."""
+    for person in persons:
+        x, y, width, height = person["bbox"]
+        meets = x < image.width and y < image.height and x + width > 0 and y + height > 0
+        if not meets or max(width, height) > 2 * max(image.size):
+            raise InputError(
+                f"annotation {person['id']} has the box {person['bbox']}, and {path} is "
+                f"{image.width}x{image.height}: use the annotations of these images."
+            )

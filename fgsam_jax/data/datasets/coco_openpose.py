@@ -19,6 +19,8 @@ from fgsam_jax.labels.skeleton import JOINTS, STRIDE
 # OpenPose's thresholds of a main person.
 MIN_JOINTS = 5
 MIN_AREA = 32 * 32
+# Crops are scaled by the box's height.
+MIN_BOX = 1.0
 # A person whose centre is nearer to an earlier main person's than this share of the longer side
 # of that one's box gives much the same crop.
 MIN_DISTANCE = 0.3
@@ -102,7 +104,7 @@ def main_people(persons: list[Person]) -> list[Person]:
     mains: list[Person] = []
     for person in persons:
         enough = person["num_keypoints"] >= MIN_JOINTS and person["area"] >= MIN_AREA
-        if person["iscrowd"] or not enough:
+        if person["iscrowd"] or not enough or person["bbox"][3] < MIN_BOX:
             continue
         distances = [np.linalg.norm(_centre(person) - _centre(main)) for main in mains]
         limits = [MIN_DISTANCE * max(main["bbox"][2:]) for main in mains]

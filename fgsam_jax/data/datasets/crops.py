@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from fgsam_jax.data.datasets.builder import LocalBuilder
-from fgsam_jax.data.datasets.joint_files import read_joints
+from fgsam_jax.data.datasets.joint_files import Labelled, read_joints
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
@@ -91,7 +91,7 @@ class CropsBuilder(LocalBuilder):
     def _shard_iterators_per_split(self, dl_manager: Any) -> dict[str, list[Shard]]:
         """The shards of the splits; every name and label is checked before an image is read."""
         splits = self.crops()
-        joints: dict[str, list[np.ndarray]] = {}
+        joints: dict[str, list[Labelled]] = {}
         if self.builder_config.joints is not None:
             names = {split: [crop.name for crop in crops] for split, crops in splits.items()}
             joints = read_joints(self.builder_config.joints, names)
@@ -110,13 +110,13 @@ class CropsBuilder(LocalBuilder):
         return shards
 
     def _shard(
-        self, title: str, crops: list[Crop], joints: list[np.ndarray] | None
+        self, title: str, crops: list[Crop], joints: list[Labelled] | None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """The examples of some crops, numbered; with a bar of this title."""
         unlabelled = {attribute.name: -1 for attribute in self.attributes()}
         bar = tqdm(crops, title, unit=" images", leave=False, disable=None)
         for row, crop in enumerate(bar):
-            encoded, _ = read_image(crop.path)
+            encoded, image = read_image(crop.path)
             example = {
                 "image": encoded,
                 "name": crop.name,
@@ -125,7 +125,7 @@ class CropsBuilder(LocalBuilder):
                 "attributes": unlabelled | dict(crop.attributes),
             }
             if joints is not None:
-                example["joints"] = joints[row]
+                example["joints"] = joints[row].of(crop.path, image.size)
             yield row, example
 
 

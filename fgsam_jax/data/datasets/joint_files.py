@@ -5,12 +5,16 @@ joints found by machine in every crop of Market-1501, MATLAB v7.3). Joints that 
 know have state -1 and take no part in the loss.
 """
 
+import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fgsam_jax.data.datasets.coco_annotations import convert_joints, read_annotations
+from fgsam_jax.data.datasets.coco_regions import FARTHEST
+from fgsam_jax.data.datasets.matlab import read_matrix
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
@@ -26,18 +30,39 @@ _FOURTEEN = (
 )  # fmt: skip
 
 
-def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, list[np.ndarray]]:
-    """The people in every crop: by split, for each of its files float32 [people, 18, 3].
+@dataclass(frozen=True)
+class Labelled:
+    """The people of a crop.
+
+    Attributes:
+      people: float32 [people, 18, 3], (x, y, state) in pixels from 0, in the order of
+        `skeleton.JOINTS`; state 2 visible, 1 labelled but hidden, 0 not labelled, -1 not known to
+        the source.
+      size: (width, height) of the image that they were labelled in; None where the source is
+        silent.
+    """
+
+    people: np.ndarray
+    size: tuple[int, int] | None = None
+
+    def of(self, path: Path, size: tuple[int, int]) -> np.ndarray:
+        """The people, for a crop's file of (width, height) `size`. InputError for another size."""
+        if self.size not in (None, size):
+            raise InputError(
+                f"{path} is {size[0]}x{size[1]}, and its joints were labelled in an image of "
+                f"{self.size[0]}x{self.size[1]}: give the joints in pixels of the crop."
+            )
+        return self.people
+
+
+def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, list[Labelled]]:
+    """The people in every crop, by split in the order of its files.
 
     Args:
       path: a .json in COCO's keypoint format or a folder of such, its images found by name, with
         or without their folders; or the folder of the files
         market1501_14point_{train,query,gallery}.mat.
       names: of the images of each split in their order. One that a json does not name has nobody.
-
-    Returns:
-      (x, y, state) in pixels from 0, in the order of `skeleton.JOINTS`; state 2 visible, 1
-      labelled but hidden, 0 not labelled, -1 not known to the source.
 
     Raises:
       InputError: the files are none of these, or are of another set of images, or several images
@@ -56,6 +81,7 @@ def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, lis
             f"such, or the folder of {_mat_name('train')}, ..query.mat and ..gallery.mat."
         )
     people: dict[str, list[np.ndarray]] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
     of_file: dict[str, list[str]] = {}
     for files in names.values():
         for name in files:
@@ -66,8 +92,12 @@ def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, lis
             shown = [entry for entry in entries if entry["num_keypoints"]]
             seen = [convert_joints(entry["keypoints"], keypoints) for entry in shown]
             crop = _meant(images[image], of_file, file)
-            if crop is not None:
-                people.setdefault(crop, []).extend(seen)
+            if crop is None:
+                continue
+            people.setdefault(crop, []).extend(seen)
+            size = entries[0]["image_size"]
+            if sizes.setdefault(crop, size) != size:
+                raise InputError(f"{file} has joints of {crop} in two sizes, {sizes[crop]}, {size}")
     if not people:
         raise InputError(
             f"{path} names none of the images, such as {next(iter(of_file), 'none')}. Use the "
@@ -75,7 +105,10 @@ def read_joints(path: Path, names: Mapping[str, Sequence[str]]) -> dict[str, lis
         )
     nobody = np.zeros((0, len(JOINTS), 3), np.float32)
     return {
-        split: [np.stack(people[name]) if people.get(name) else nobody for name in files]
+        split: [
+            Labelled(np.stack(people[name]) if people.get(name) else nobody, sizes.get(name))
+            for name in files
+        ]
         for split, files in names.items()
     }
 
@@ -97,16 +130,15 @@ def _mat_name(split: str) -> str:
     return f"market1501_14point_{split}.mat"
 
 
-def _fourteen(path: Path, images: int) -> list[np.ndarray]:
+def _fourteen(path: Path, images: int) -> list[Labelled]:
     """The joints of one file, rows in file-name order; it counts pixels from 1."""
+    if importlib.util.find_spec("h5py") is None:
+        raise InputError(f'{path} needs h5py to be read: pip install -e ".[joints]"')
+    if not path.is_file():
+        raise InputError(f"{path} cannot be read as joints: there is no such file.")
     try:
-        import h5py
-    except ImportError:
-        raise InputError(f'{path} needs h5py to be read: pip install -e ".[joints]"') from None
-    try:
-        with h5py.File(path) as file:
-            points = np.asarray(file["pp"], np.float32)
-    except (OSError, KeyError, ValueError) as error:
+        points = np.array(read_matrix(path, "pp"), ndmin=2)
+    except ValueError as error:
         raise InputError(f"{path} cannot be read as joints ({error}).") from None
     columns = 2 * (1 + len(_FOURTEEN))
     if points.ndim == 2 and points.shape[0] == columns:
@@ -116,10 +148,12 @@ def _fourteen(path: Path, images: int) -> list[np.ndarray]:
             f"{path} has joints of the shape {points.shape}, the set has {images} images there: "
             f"use the joints of this data set, and the whole of it."
         )
+    if np.abs(points).max(initial=0) > FARTHEST:
+        raise InputError(f"{path} has joints at {np.abs(points).max():g} pixels: it is broken.")
     joints = np.zeros((images, 1, len(JOINTS), 3), np.float32)
     joints[..., 2] = -1
     for column, joint in enumerate(_FOURTEEN, 1):
         row = joints[:, 0, JOINTS.index(joint)]
         row[:, 0], row[:, 1] = points[:, column] - 1, points[:, len(_FOURTEEN) + 1 + column] - 1
         row[:, 2] = 2
-    return list(joints)
+    return [Labelled(people) for people in joints]

@@ -3,7 +3,6 @@
 Source: the published sets, vana77/Market-1501_Attribute and vana77/DukeMTMC-attribute.
 """
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,17 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in, parse_name
+from fgsam_jax.data.datasets.matlab import read_struct
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.runtime.files import regular_file
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-
-
-# What SciPy raises for files that are cut, flipped or of another kind.
-_UNREADABLE = (
-    OSError, KeyError, IndexError, TypeError, ValueError, NotImplementedError, zlib.error,
-)  # fmt: skip
 
 
 class MarketLayout(CropsBuilder):
@@ -86,22 +81,27 @@ class MarketLayout(CropsBuilder):
         Raises:
           InputError: the file is not the published one.
         """
-        # Most starts find the labels in the records; SciPy takes a sixth of a second.
-        from scipy.io.matlab import MatReadError, loadmat
-
+        labels: dict[int, dict[str, int]] = {}
+        regular_file(path)
         try:
-            structs = loadmat(path, simplify_cells=True)[cls.STRUCT]
-            labels: dict[int, dict[str, int]] = {}
+            structs = read_struct(path, cls.STRUCT)
             for split in ("train", "test"):
                 struct = structs[split]
-                columns = {a.name: _column(struct, a, cls.FIELDS) for a in cls.ATTRIBUTES}
-                for row, identity in enumerate(np.atleast_1d(struct["image_index"])):
-                    labels[int(identity)] = {name: int(x[row]) for name, x in columns.items()}
-        except (*_UNREADABLE, MatReadError) as error:
+                people = [int(identity) for identity in struct["image_index"]]
+                columns = {
+                    attribute.name: _column(struct, attribute, cls.FIELDS, len(people))
+                    for attribute in cls.ATTRIBUTES
+                }
+                for row, identity in enumerate(people):
+                    if identity < 1 or identity in labels:
+                        raise ValueError(f"the identity {identity} is not above 0 or comes twice")
+                    labels[identity] = {name: int(x[row]) for name, x in columns.items()}
+        except (KeyError, TypeError, ValueError) as error:
             # The message of a KeyError is the missing field alone.
+            why = f"it has no {error}" if isinstance(error, KeyError) else error
             raise InputError(
-                f"{path} cannot be read as {cls.TITLE}'s attributes "
-                f"({type(error).__name__}: {error}). Use {cls.STRUCT}.mat as published."
+                f"{path} cannot be read as {cls.TITLE}'s attributes ({why}). Use "
+                f"{cls.STRUCT}.mat as published."
             ) from error
         return labels
 
@@ -119,15 +119,20 @@ def _labels(
 
 
 def _column(
-    struct: Mapping[str, Any], attribute: Attribute, fields: Mapping[str, str]
+    struct: Mapping[str, Any], attribute: Attribute, fields: Mapping[str, str], people: int
 ) -> np.ndarray:
-    """The classes of one attribute, [identities]."""
+    """The classes of one attribute, [people]."""
     field = fields[attribute.name]
     if field.endswith("-"):
-        columns = [np.atleast_1d(struct[field[:-1] + name]) for name in attribute.classes]
-        yes = np.stack(columns) == 2
+        names = [field[:-1] + name for name in attribute.classes]
+        yes = np.stack([_values(struct, name, 2, people) for name in names]) == 2
         return np.where(yes.sum(0) == 1, yes.argmax(0), -1)
-    values = np.atleast_1d(struct[field]).astype(int)
-    if values.max() > len(attribute.classes) or values.min() < 0:
-        raise ValueError(f"{field} has values from {values.min()} to {values.max()}")
-    return values - 1
+    return _values(struct, field, len(attribute.classes), people) - 1
+
+
+def _values(struct: Mapping[str, Any], field: str, most: int, people: int) -> np.ndarray:
+    """A field of whole numbers from 0 to `most`, int [people]."""
+    values = np.array(struct[field])
+    if values.shape != (people,) or not np.isin(values, range(most + 1)).all():
+        raise ValueError(f"{field} should have {people} whole numbers from 0 to {most}")
+    return values.astype(int)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.runtime.files import read_bytes
 
 
 def check_layout(title: str, source: Path, expected: list[str]) -> None:
@@ -71,5 +72,5 @@ def fingerprint(source: Path, files: Iterable[Path], beside: Iterable[Path] = ()
     for given in beside:
         several = sorted(p for p in given.iterdir() if p.is_file()) if given.is_dir() else [given]
         for path in several:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(hashlib.sha256(read_bytes(path)).digest())
     return digest.hexdigest()[:16]

@@ -282,7 +282,7 @@ def test_annotations_that_are_no_keypoints_are_an_error(tmp_path, text):
     source = write_coco(tmp_path / "coco", [coco_person(1, [80, 20, 40, 200], STANDING_PERSON)])
     (source / "annotations" / "person_keypoints_train2017.json").write_text(text)
 
-    with pytest.raises(InputError, match="cannot be read as COCO person keypoints"):
+    with pytest.raises(InputError, match=r"person_keypoints_train2017\.json (cannot|is not|holds)"):
         open_table("coco_keypoints", source, tmp_path / "records", "train", 128, 64)
 
 

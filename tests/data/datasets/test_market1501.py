@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from trees import (
 )
 
 from fgsam_jax.data import load_table
-from fgsam_jax.data.datasets import crops
+from fgsam_jax.data.datasets import crops, market_layout, matlab, matlab_child
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.market1501 import Market1501
+from fgsam_jax.data.datasets.matlab import read_struct
 from fgsam_jax.data.datasets.records import open_builder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
@@ -142,6 +144,49 @@ def test_a_file_that_is_no_attribute_file_is_an_error(tmp_path, content):
 
     with pytest.raises(InputError, match="cannot be read as Market-1501's attributes"):
         read_attributes(path)
+
+
+def test_a_file_that_crashes_its_reader_is_an_error(tmp_path):
+    path = write_attributes(tmp_path / "market_attribute.mat")
+    whole = bytearray(path.read_bytes())
+    whole[892] ^= 1 << 6  # the size of a field
+    path.write_bytes(bytes(whole))
+    with pytest.raises(InputError, match="its reader crashed: the file is broken"):
+        read_attributes(path)
+
+
+def test_a_reader_that_does_not_end_and_a_pipe_are_errors(tmp_path, monkeypatch):
+    monkeypatch.setattr(matlab, "_SECONDS", 0.01)
+    with pytest.raises(InputError, match="reading it took more than"):
+        read_attributes(write_attributes(tmp_path / "market_attribute.mat"))
+    os.mkfifo(tmp_path / "pipe.mat")
+    with pytest.raises(InputError, match="it is no regular file"):
+        read_attributes(tmp_path / "pipe.mat")
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("age", [["x", 1], [], [1, 1, 1], [-1, 1], [1, 5], [1.5, 1], ["a", "b"], [1, 10**30], {}]),
+        ("upblack", [["2", "1"], [3, 1], [-1, 1], [1], [10**9, 1]]),
+        ("image_index", [["0002", "0002"], ["0002", "x"], ["0002"], ["0000", "0002"], [{}, 1]]),
+    ],
+)
+def test_an_attribute_that_cannot_be_is_an_error(tmp_path, monkeypatch, field, values):
+    path = write_attributes(tmp_path / "market_attribute.mat")
+    whole = read_struct(path, "market_attribute")
+    for value in values:
+        train = whole["train"] | {field: value}
+        monkeypatch.setattr(market_layout, "read_struct", lambda *_, t=train: whole | {"train": t})
+        with pytest.raises(InputError, match="cannot be read as Market-1501's attributes"):
+            read_attributes(path)
+
+
+@pytest.mark.parametrize("value", [1 + 2j, np.nan, [[1, 2], [3, 4]]])
+def test_a_field_that_is_no_list_of_numbers_or_texts_is_an_error(tmp_path, value):
+    scipy.io.savemat(tmp_path / "a.mat", {"a": {"field": value}})
+    with pytest.raises((ValueError, TypeError)):
+        json.dumps(matlab_child.struct(str(tmp_path / "a.mat"), "a"), allow_nan=False)
 
 
 def test_a_missing_folder_is_one_line_that_says_what_is_there(market, tmp_path):
