@@ -100,9 +100,9 @@ def _told(name: str) -> Iterator[None]:
 
 
 def _as_shown(image: Image.Image) -> Image.Image:
-    if image.width * image.height > MOST_PIXELS:
+    if not 0 < image.width * image.height <= MOST_PIXELS:
         found = f"{image.width:,} x {image.height:,}"
-        raise ValueError(f"it has {found} pixels, at most {MOST_PIXELS:,} are decoded")
+        raise ValueError(f"it has {found} pixels, 1 to {MOST_PIXELS:,} are decoded")
     image.load()
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith("I;16"):

@@ -7,8 +7,9 @@ well, so that Euclidean distances lie in [0, 2] and rank as cosine similarity do
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -18,12 +19,15 @@ from PIL import Image
 
 from fgsam_jax.checkpoint import CheckpointInfo, restore
 from fgsam_jax.config import Dtype
-from fgsam_jax.data.images import read_image, resize
+from fgsam_jax.data.images import as_shown, decode, read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.inference import BatchedEmbedding
+from fgsam_jax.settings import own_settings
 
 # Sizes of batch below the configured one: a call works on at most four rows for each image.
 _SMALLER = (1, 8, 32, 128, 512, 2048)
+
+_FILE = str | os.PathLike | bytes | bytearray | memoryview  # its name or its content
 
 
 class Embedder:
@@ -36,6 +40,7 @@ class Embedder:
       step: of the checkpoint, in training steps of its phase.
     """
 
+    @own_settings()
     def __init__(
         self,
         info: CheckpointInfo,
@@ -52,12 +57,21 @@ class Embedder:
           step: of the checkpoint.
           dtype: see `load`.
         """
-        self.info, self.step = info, step
+        self.info, self.step, self._dtype = info, step, dtype
         largest = info.config.evaluation_batch
         sizes = [size for size in _SMALLER if size < largest]
         self._embed = BatchedEmbedding(_model(info, dtype), variables, *sizes, largest)
 
-    def embed(self, images: np.ndarray | str | Path | Iterable[str | Path]) -> np.ndarray:
+    def __reduce__(self) -> tuple:
+        # Devices and compiled programs belong to this process: another makes its own.
+        return partial(type(self), dtype=self._dtype), (
+            self.info,
+            self._embed.variables(),
+            self.step,
+        )
+
+    @own_settings()
+    def embed(self, images: Any) -> np.ndarray:
         """Descriptors to compare by Euclidean distance.
 
         Images are decoded and resized batch by batch, on all cores, while the devices work. Batches
@@ -66,15 +80,17 @@ class Embedder:
         more than rounding. Files need never fit in memory at once.
 
         Args:
-          images: uint8 RGB [n, height, width, 3] of any size, or one image file or several in any
-            format that Pillow reads. They are resized to the size trained on, bilinearly and
-            without keeping their proportions: pass crops of people, not whole pictures.
+          images: uint8 RGB [n, height, width, 3] of any size, or one image or several of any sizes:
+            the name of a file, its bytes, an image of Pillow or, among several, uint8 RGB
+            [height, width, 3]. Files are JPEG, PNG or BMP, see `fgsam_jax.data.images`; arrays are
+            of NumPy, JAX or what NumPy takes. They are resized to the size trained on, bilinearly
+            and without keeping their proportions: pass crops of people, not whole pictures.
 
         Returns:
           [n, dim] float32, rows of length 1, in the order of the images.
 
         Raises:
-          InputError: the array is not such images, or a file does not decode.
+          InputError: something is not such an image; the message has its place or name.
 
         Example:
           >>> embedder = fgsam_jax.load("runs/market")  # doctest: +SKIP
@@ -82,8 +98,6 @@ class Embedder:
           >>> np.linalg.norm(rows[1:] - rows[0], axis=1)  # doctest: +SKIP
           array([0.61, 1.32], dtype=float32)
         """
-        if isinstance(images, str | Path):
-            images = [images]
         size = (self.info.config.data.width, self.info.config.data.height)
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
@@ -93,6 +107,7 @@ class Embedder:
             pool.shutdown(cancel_futures=True)
 
 
+@own_settings()
 def load(
     workdir: str | Path,
     *,
@@ -128,35 +143,68 @@ class _Sized:
     It has the length and the slices of an array uint8 [n, height, width, 3], which is never whole.
     """
 
-    def __init__(self, items: Any, make: Callable[[Any], np.ndarray], pool: ThreadPoolExecutor):
-        self._items, self._make, self._pool = items, make, pool
+    def __init__(self, items: Any, size: tuple[int, int], pool: ThreadPoolExecutor):
+        self._items, self._size, self._pool = items, size, pool
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.stack(list(self._pool.map(self._make, self._items[rows])))
+        places = range(len(self._items))[rows]
+        return np.stack(list(self._pool.map(self._make, places, self._items[rows])))
+
+    def _make(self, place: int, item: Any) -> np.ndarray:
+        width, height = self._size
+        return resize(_picture(item, f"image {place}"), height, width)
 
 
 def _sized(images: Any, size: tuple[int, int], pool: ThreadPoolExecutor) -> Any:
     """Images as rows uint8 [n, height, width, 3] of one size, given as (width, height)."""
-    if not isinstance(images, np.ndarray):
-        return _Sized(list(images), lambda path: _read(path, size), pool)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+    if isinstance(images, _FILE | Image.Image):
+        images = [images]
+    if hasattr(images, "__array__") and np.ndim(images) != 1:  # an array of names is a list
+        images = _pixels(images, "images", 4)
+        return images if images.shape[1:3] == size[::-1] else _Sized(images, size, pool)
+    if not isinstance(images, Iterable) or hasattr(images, "read"):
+        raise _not_taken("images", images)
+    return _Sized(list(images), size, pool)
+
+
+def _picture(item: Any, name: str) -> Image.Image:
+    """What a user gave as an image, in RGB."""
+    if isinstance(item, str | os.PathLike):
+        return read_image(Path(item))[1]
+    if isinstance(item, _FILE):
+        return decode(bytes(item), name=name)
+    if isinstance(item, Image.Image):
+        return as_shown(item, name=name)
+    if hasattr(item, "__array__"):
+        return Image.fromarray(_pixels(item, name, 3))
+    raise _not_taken(name, item)
+
+
+def _pixels(array: Any, name: str, axes: int) -> np.ndarray:
+    """What NumPy takes for an array, if it is one of RGB images."""
+    try:
+        pixels = np.asanyarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:  # on another device, or of a trace
+        raise InputError(f"{name} cannot be read as an array: {error}") from error
+    masked = isinstance(pixels, np.ma.MaskedArray)
+    shaped = pixels.ndim == axes and pixels.shape[-1] == 3 and all(pixels.shape[-3:])
+    if pixels.dtype != np.uint8 or not shaped or masked:
+        wanted = ", ".join(["n", "height", "width", "3"][-axes:])
         raise InputError(
-            "images must be uint8 RGB [n, height, width, 3], "
-            f"got {images.dtype} {list(images.shape)}"
+            f"{name} must be uint8 RGB [{wanted}], got {'masked ' * masked}{pixels.dtype} "
+            f"{list(pixels.shape)}"
         )
-    if images.shape[1:3] == size[::-1]:
-        return images
-    width, height = size
-    return _Sized(images, lambda image: resize(Image.fromarray(image), height, width), pool)
+    return pixels
 
 
-def _read(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """One file as uint8 RGB [height, width, 3] of a size (width, height)."""
-    width, height = size
-    return resize(read_image(Path(path))[1], height, width)
+def _not_taken(name: str, given: Any) -> InputError:
+    return InputError(
+        f"{name} must be names of files, their bytes, images of Pillow or arrays uint8 RGB, "
+        f"got {type(given).__name__}"
+    )
 
 
 def _model(info: CheckpointInfo, dtype: str | None) -> nn.Module:
