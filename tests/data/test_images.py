@@ -181,7 +181,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded():
     for size in ((2**13 + 1, 2**13), (2**15, 2**15)):
         header = np.array(size, ">u4").tobytes() + bytes([8, 0, 0, 0, 0])
         bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"\0" * 99)
-        with pytest.raises(InputError, match="cannot be read as an image: .*pixels"):
+        with pytest.raises(InputError, match=r"cannot be read as an image: .*pixels"):
             decode(bomb)
 
 
@@ -206,7 +206,7 @@ def test_only_regular_files_are_read(tmp_path):
 
 @pytest.mark.parametrize("encoded", [b"", b"GIF89a", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"])
 def test_what_is_no_image_ends_in_one_short_line(encoded):
-    with pytest.raises(InputError, match="^image 3 cannot be read as an image: ") as raised:
+    with pytest.raises(InputError, match=r"^image 3 cannot be read as an image: ") as raised:
         decode(encoded, name="image 3")
     assert "0x" not in str(raised.value)
 
