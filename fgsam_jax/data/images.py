@@ -94,8 +94,8 @@ def _told(name: str) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         raise InputError(
-            f"{printable(name, 300)} cannot be read as an image: {error}. Put a whole JPEG, PNG or "
-            f"BMP in its place."
+            f"{printable(name, 300)} cannot be read as an image: {str(error).rstrip('.')}. Put a "
+            f"whole JPEG, PNG or BMP in its place."
         ) from error
 
 

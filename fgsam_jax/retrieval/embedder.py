@@ -7,7 +7,6 @@ well, so that Euclidean distances lie in [0, 2] and rank as cosine similarity do
 
 import dataclasses
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,19 +14,16 @@ from typing import Any, cast, get_args
 
 import flax.linen as nn
 import numpy as np
-from PIL import Image
 
 from fgsam_jax.checkpoint import CheckpointInfo, restore
 from fgsam_jax.config import Dtype
-from fgsam_jax.data.images import as_shown, decode, read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.inference import BatchedEmbedding
+from fgsam_jax.retrieval.pictures import sized
 from fgsam_jax.settings import own_settings
 
 # Sizes of batch below the configured one: a call works on at most four rows for each image.
 _SMALLER = (1, 8, 32, 128, 512, 2048)
-
-_FILE = str | os.PathLike | bytes | bytearray | memoryview  # its name or its content
 
 
 class Embedder:
@@ -101,7 +97,7 @@ class Embedder:
         size = (self.info.config.data.width, self.info.config.data.height)
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            return self._embed(_sized(images, size, pool))["descriptor"]
+            return self._embed(sized(images, size, pool))["descriptor"]
         finally:
             # An error must not wait for the images still queued.
             pool.shutdown(cancel_futures=True)
@@ -135,76 +131,6 @@ def load(
       (1, 2304)
     """
     return Embedder(*restore(Path(workdir), phase, which), dtype=dtype)
-
-
-class _Sized:
-    """Images of one size, each made when a slice asks for it.
-
-    It has the length and the slices of an array uint8 [n, height, width, 3], which is never whole.
-    """
-
-    def __init__(self, items: Any, size: tuple[int, int], pool: ThreadPoolExecutor):
-        self._items, self._size, self._pool = items, size, pool
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        places = range(len(self._items))[rows]
-        return np.stack(list(self._pool.map(self._make, places, self._items[rows])))
-
-    def _make(self, place: int, item: Any) -> np.ndarray:
-        width, height = self._size
-        return resize(_picture(item, f"image {place}"), height, width)
-
-
-def _sized(images: Any, size: tuple[int, int], pool: ThreadPoolExecutor) -> Any:
-    """Images as rows uint8 [n, height, width, 3] of one size, given as (width, height)."""
-    if isinstance(images, _FILE | Image.Image):
-        images = [images]
-    if hasattr(images, "__array__") and np.ndim(images) != 1:  # an array of names is a list
-        images = _pixels(images, "images", 4)
-        return images if images.shape[1:3] == size[::-1] else _Sized(images, size, pool)
-    if not isinstance(images, Iterable) or hasattr(images, "read"):
-        raise _not_taken("images", images)
-    return _Sized(list(images), size, pool)
-
-
-def _picture(item: Any, name: str) -> Image.Image:
-    """What a user gave as an image, in RGB."""
-    if isinstance(item, str | os.PathLike):
-        return read_image(Path(item))[1]
-    if isinstance(item, _FILE):
-        return decode(bytes(item), name=name)
-    if isinstance(item, Image.Image):
-        return as_shown(item, name=name)
-    if hasattr(item, "__array__"):
-        return Image.fromarray(_pixels(item, name, 3))
-    raise _not_taken(name, item)
-
-
-def _pixels(array: Any, name: str, axes: int) -> np.ndarray:
-    """What NumPy takes for an array, if it is one of RGB images."""
-    try:
-        pixels = np.asanyarray(array)
-    except (TypeError, ValueError, RuntimeError) as error:  # on another device, or of a trace
-        raise InputError(f"{name} cannot be read as an array: {error}") from error
-    masked = isinstance(pixels, np.ma.MaskedArray)
-    shaped = pixels.ndim == axes and pixels.shape[-1] == 3 and all(pixels.shape[-3:])
-    if pixels.dtype != np.uint8 or not shaped or masked:
-        wanted = ", ".join(["n", "height", "width", "3"][-axes:])
-        raise InputError(
-            f"{name} must be uint8 RGB [{wanted}], got {'masked ' * masked}{pixels.dtype} "
-            f"{list(pixels.shape)}"
-        )
-    return pixels
-
-
-def _not_taken(name: str, given: Any) -> InputError:
-    return InputError(
-        f"{name} must be names of files, their bytes, images of Pillow or arrays uint8 RGB, "
-        f"got {type(given).__name__}"
-    )
 
 
 def _model(info: CheckpointInfo, dtype: str | None) -> nn.Module:

@@ -28,7 +28,7 @@ from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.models.fgsam import Outputs
-from fgsam_jax.retrieval import embedder, inference
+from fgsam_jax.retrieval import inference, pictures
 from fgsam_jax.retrieval.embedder import Embedder, load
 from fgsam_jax.retrieval.inference import BatchedEmbedding, parallel_embed_step
 from fgsam_jax.runtime.distributed import replicate
@@ -368,9 +368,9 @@ def test_only_the_files_of_a_slice_are_decoded(monkeypatch):
         decoded.append(str(path))
         return b"", Image.new("RGB", (WIDTH, HEIGHT))
 
-    monkeypatch.setattr(embedder, "read_image", read)
+    monkeypatch.setattr(pictures, "read_image", read)
     with ThreadPoolExecutor(1) as pool:
-        images = embedder._sized(map(str, range(100_000)), (WIDTH, HEIGHT), pool)
+        images = pictures.sized(map(str, range(100_000)), (WIDTH, HEIGHT), pool)
         assert len(images) == 100_000
         assert decoded == []
         assert images[4:7].shape == (3, HEIGHT, WIDTH, 3)
