@@ -6,11 +6,13 @@ import numpy as np
 
 from fgsam_jax.bilinear.sketch import CountSketch, count_sketch
 from fgsam_jax.errors import InputError
+from fgsam_jax.settings import in_any_program, usual_promotion
 
 METHODS = ("textbook", "fft", "gram", "roll")
 Sketches = tuple[CountSketch, CountSketch]  # of x and of y
 
 
+@in_any_program
 def compact_bilinear(
     x: jax.Array,
     y: jax.Array,
@@ -47,6 +49,7 @@ def compact_bilinear(
     return compact_bilinear_parts(x, y, whole, sketch_x, sketch_y, method=method)[:, 0]
 
 
+@in_any_program
 def compact_bilinear_parts(
     x: jax.Array,
     y: jax.Array,
@@ -170,6 +173,7 @@ def _roll_rows(rows: jax.Array, bins: jax.Array) -> jax.Array:
 
 
 @_roll_rows.defjvp
+@usual_promotion()
 def _roll_rows_jvp(primals: tuple, tangents: tuple) -> tuple:
     # As a scatter, for a gradient that gathers, as in `_sum_into_bins_jvp`.
     rows, bins = primals

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.settings import in_any_program, usual_promotion
 
 
 @partial(
@@ -39,6 +40,7 @@ class CountSketch:
     load: int | None = None
 
 
+@usual_promotion()
 def make_sketch(key: jax.Array, channels: int, size: int) -> CountSketch:
     """Draw a count sketch: bins uniform in [0, size), signs fair.
 
@@ -72,7 +74,9 @@ def make_sketch(key: jax.Array, channels: int, size: int) -> CountSketch:
         return key, draw(key)
 
     _, bins = jax.lax.while_loop(crowded, again, (bin_key, draw(bin_key)))
-    signs = 2 * jax.random.bernoulli(sign_key, shape=(channels,)).astype(jnp.int8) - 1
+    # In float32, for the same signs in a program of 64 bits.
+    positive = jax.random.bernoulli(sign_key, jnp.float32(0.5), (channels,))
+    signs = 2 * positive.astype(jnp.int8) - 1
     return CountSketch(bins, signs, size, load)
 
 
@@ -88,6 +92,7 @@ def usual_load(channels: int, size: int) -> int:
     return 6 + 2 * -(-channels // size)
 
 
+@in_any_program
 def count_sketch(x: jax.Array, sketch: CountSketch) -> jax.Array:
     r"""The count sketch :math:`\Psi(x)` of the last axis, in float32 or wider.
 
@@ -127,6 +132,7 @@ def _sum_into_bins(x: jax.Array, bins: jax.Array, size: int, load: int | None) -
 
 
 @_sum_into_bins.defjvp
+@usual_promotion()
 def _sum_into_bins_jvp(size: int, load: int | None, primals: tuple, tangents: tuple) -> tuple:
     # The sums are linear, so those of the tangents are the same. They are written as a scatter
     # because its transpose is a gather: in the gradient each channel reads its bin.

@@ -4,43 +4,133 @@ Training, the checks and a trained model read images by these functions alone, s
 in use what it saw in training.
 """
 
+import contextlib
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, printable
 from fgsam_jax.labels.skeleton import STRIDE
+from fgsam_jax.runtime.files import GIB, read_bytes
+
+# Told by the content. Pillow would take more, and hand PostScript to a program of the PATH.
+FORMATS = ("JPEG", "PNG", "BMP")
+MOST_PIXELS = 2**26
+
+# What shows through where an image is transparent, as in most viewers.
+_BACKGROUND = (255, 255, 255, 255)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow's decoders raise all of these on broken files.
+_UNREADABLE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
+    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
 
 
 def read_image(path: Path) -> tuple[bytes, Image.Image]:
-    """The bytes of an image file and the image they decode to, RGB.
+    """The bytes of an image file and the image that `decode` makes of them.
 
     Raises:
-      InputError: there is no such file, or it does not decode.
+      InputError: it is no regular file, or does not decode.
     """
+    encoded = read_bytes(path, limit=GIB)
+    return encoded, decode(encoded, name=str(path))
+
+
+def decode(encoded: bytes, mode: str = "RGB", *, name: str = "an image") -> Image.Image:
+    """The image that the bytes of a file hold, as a viewer shows it, see `as_shown`.
+
+    Args:
+      encoded: of a JPEG, PNG or BMP file of at most 2^26 pixels.
+      mode: of Pillow.
+      name: for the message.
+
+    Raises:
+      InputError: they hold no such image.
+    """
+    with _told(name):
+        if not encoded:
+            raise ValueError("it is empty")
+        try:
+            image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        except UnidentifiedImageError:  # it would name its buffer
+            raise ValueError("it is of another format, or not whole") from None
+        with image:
+            return _as_shown(image).convert(mode)
+
+
+def as_shown(image: Image.Image, *, name: str = "an image") -> Image.Image:
+    """An image of Pillow in RGB as a viewer shows it.
+
+    It is turned as its EXIF says, transparency shows white, and of 16 bits the upper 8 are taken.
+
+    Raises:
+      InputError: its pixels have no meaning as 8 bits, it does not decode, or is too large.
+    """
+    with _told(name):
+        return _as_shown(image).convert("RGB")
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """InputError with the name of the image for all that Pillow raises."""
     try:
-        encoded = path.read_bytes()
-        return encoded, decode(encoded)
-    except UnidentifiedImageError as error:
-        # Pillow would name its buffer.
-        why = "it is of no known format" if encoded else "it is empty"
+        yield
+    except _UNREADABLE as error:
         raise InputError(
-            f"{path} cannot be read as an image: {why}. Put a whole one in its place."
-        ) from error
-    # Pillow's decoders raise all of these on broken files.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path} cannot be read as an image ({error}). Put a whole one in its place."
+            f"{printable(name, 300)} cannot be read as an image: {str(error).rstrip('.')}. Put a "
+            f"whole JPEG, PNG or BMP in its place."
         ) from error
 
 
-def decode(encoded: bytes, mode: str = "RGB") -> Image.Image:
-    """The image that the bytes of a file hold, in a mode of Pillow."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        return image.convert(mode)
+def _as_shown(image: Image.Image) -> Image.Image:
+    if not 0 < image.width * image.height <= MOST_PIXELS:
+        found = f"{image.width:,} x {image.height:,}"
+        raise ValueError(f"it has {found} pixels, 1 to {MOST_PIXELS:,} are decoded")
+    image.load()
+    turn = _TURNS.get(_orientation(image))
+    if image.mode.startswith("I;16"):
+        image = _upper_bits(image)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"of Pillow's mode {image.mode} it is not known which value is white")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, _BACKGROUND)
+        image = Image.alpha_composite(background, image).convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(0x0112)
+    except Exception:  # of any kind in a broken description; the pixels are whole
+        return None
+
+
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """16 bits of grey to 8 as Pillow brings 16 bits of colour to 8."""
+    deep = np.asarray(image)
+    grey = Image.fromarray((deep >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def encode(image: Image.Image, form: str, **options: int) -> bytes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fgsam_jax.data.datasets.builder import LocalBuilder
 
 # Raise this when the meaning of a cached array changes.
-_VERSION = 2
+_VERSION = 3
 
 
 def cached_arrays(

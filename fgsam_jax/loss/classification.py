@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from fgsam_jax.settings import in_any_program
 
+
+@in_any_program
 def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     r"""Softmax cross entropy, Eq. (5): :math:`-\log p_y`, for identities and attributes.
 

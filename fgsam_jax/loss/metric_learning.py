@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.settings import in_any_program
 
 
+@in_any_program
 def pairwise_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     r"""Euclidean distance of every row of x to every row of y, :math:`\lVert x_i - y_j \rVert_2`.
 
@@ -40,6 +42,7 @@ class Triplets(NamedTuple):
     valid: jax.Array  # bool: the anchor has a positive and a rival
 
 
+@in_any_program
 def hardest_triplets(
     embeddings: jax.Array, identities: jax.Array, *, axis_name: str | None = None
 ) -> Triplets:
@@ -66,6 +69,7 @@ def hardest_triplets(
     return Triplets(jnp.where(valid, d_ap, 0), jnp.where(valid, d_an, 0), valid)
 
 
+@in_any_program
 def focal_triplet(
     embeddings: jax.Array,
     identities: jax.Array,
@@ -117,6 +121,7 @@ def focal_triplet(
     return _mined(loss, embeddings, identities, mining, axis_name)
 
 
+@in_any_program
 def triplet(
     embeddings: jax.Array,
     identities: jax.Array,

@@ -3,7 +3,10 @@
 import jax
 import jax.numpy as jnp
 
+from fgsam_jax.settings import in_any_program
 
+
+@in_any_program
 def pose_error(prediction: jax.Array, target: jax.Array, weight: jax.Array) -> jax.Array:
     r"""Masked squared error of one stage and stream, summed over cells and channels.
 

@@ -7,20 +7,20 @@ well, so that Euclidean distances lie in [0, 2] and rank as cosine similarity do
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import flax.linen as nn
 import numpy as np
-from PIL import Image
 
 from fgsam_jax.checkpoint import CheckpointInfo, restore
 from fgsam_jax.config import Dtype
-from fgsam_jax.data.images import read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.inference import BatchedEmbedding
+from fgsam_jax.retrieval.pictures import sized
+from fgsam_jax.settings import own_settings
 
 # Sizes of batch below the configured one: a call works on at most four rows for each image.
 _SMALLER = (1, 8, 32, 128, 512, 2048)
@@ -36,6 +36,7 @@ class Embedder:
       step: of the checkpoint, in training steps of its phase.
     """
 
+    @own_settings()
     def __init__(
         self,
         info: CheckpointInfo,
@@ -52,12 +53,21 @@ class Embedder:
           step: of the checkpoint.
           dtype: see `load`.
         """
-        self.info, self.step = info, step
+        self.info, self.step, self._dtype = info, step, dtype
         largest = info.config.evaluation_batch
         sizes = [size for size in _SMALLER if size < largest]
         self._embed = BatchedEmbedding(_model(info, dtype), variables, *sizes, largest)
 
-    def embed(self, images: np.ndarray | str | Path | Iterable[str | Path]) -> np.ndarray:
+    def __reduce__(self) -> tuple:
+        # Devices and compiled programs belong to this process: another makes its own.
+        return partial(type(self), dtype=self._dtype), (
+            self.info,
+            self._embed.variables(),
+            self.step,
+        )
+
+    @own_settings()
+    def embed(self, images: Any) -> np.ndarray:
         """Descriptors to compare by Euclidean distance.
 
         Images are decoded and resized batch by batch, on all cores, while the devices work. Batches
@@ -66,15 +76,17 @@ class Embedder:
         more than rounding. Files need never fit in memory at once.
 
         Args:
-          images: uint8 RGB [n, height, width, 3] of any size, or one image file or several in any
-            format that Pillow reads. They are resized to the size trained on, bilinearly and
-            without keeping their proportions: pass crops of people, not whole pictures.
+          images: uint8 RGB [n, height, width, 3] of any size, or one image or several of any sizes:
+            the name of a file, its bytes, an image of Pillow or, among several, uint8 RGB
+            [height, width, 3]. Files are JPEG, PNG or BMP, see `fgsam_jax.data.images`; arrays are
+            of NumPy, JAX or what NumPy takes. They are resized to the size trained on, bilinearly
+            and without keeping their proportions: pass crops of people, not whole pictures.
 
         Returns:
           [n, dim] float32, rows of length 1, in the order of the images.
 
         Raises:
-          InputError: the array is not such images, or a file does not decode.
+          InputError: something is not such an image; the message has its place or name.
 
         Example:
           >>> embedder = fgsam_jax.load("runs/market")  # doctest: +SKIP
@@ -82,17 +94,16 @@ class Embedder:
           >>> np.linalg.norm(rows[1:] - rows[0], axis=1)  # doctest: +SKIP
           array([0.61, 1.32], dtype=float32)
         """
-        if isinstance(images, str | Path):
-            images = [images]
         size = (self.info.config.data.width, self.info.config.data.height)
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            return self._embed(_sized(images, size, pool))["descriptor"]
+            return self._embed(sized(images, size, pool))["descriptor"]
         finally:
             # An error must not wait for the images still queued.
             pool.shutdown(cancel_futures=True)
 
 
+@own_settings()
 def load(
     workdir: str | Path,
     *,
@@ -120,43 +131,6 @@ def load(
       (1, 2304)
     """
     return Embedder(*restore(Path(workdir), phase, which), dtype=dtype)
-
-
-class _Sized:
-    """Images of one size, each made when a slice asks for it.
-
-    It has the length and the slices of an array uint8 [n, height, width, 3], which is never whole.
-    """
-
-    def __init__(self, items: Any, make: Callable[[Any], np.ndarray], pool: ThreadPoolExecutor):
-        self._items, self._make, self._pool = items, make, pool
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return np.stack(list(self._pool.map(self._make, self._items[rows])))
-
-
-def _sized(images: Any, size: tuple[int, int], pool: ThreadPoolExecutor) -> Any:
-    """Images as rows uint8 [n, height, width, 3] of one size, given as (width, height)."""
-    if not isinstance(images, np.ndarray):
-        return _Sized(list(images), lambda path: _read(path, size), pool)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise InputError(
-            "images must be uint8 RGB [n, height, width, 3], "
-            f"got {images.dtype} {list(images.shape)}"
-        )
-    if images.shape[1:3] == size[::-1]:
-        return images
-    width, height = size
-    return _Sized(images, lambda image: resize(Image.fromarray(image), height, width), pool)
-
-
-def _read(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """One file as uint8 RGB [height, width, 3] of a size (width, height)."""
-    width, height = size
-    return resize(read_image(Path(path))[1], height, width)
 
 
 def _model(info: CheckpointInfo, dtype: str | None) -> nn.Module:

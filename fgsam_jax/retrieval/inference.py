@@ -63,6 +63,10 @@ class BatchedEmbedding:
             variables = jax.device_get(variables)
         self._variables = replicate(variables)
 
+    def variables(self) -> dict[str, Any]:
+        """Of the model, on the host."""
+        return jax.device_get(self._variables)
+
     def __call__(self, images: Any, title: str | None = None) -> Embedded:
         """The result of `embed_step` for all images, as NumPy arrays [n, ...].
 

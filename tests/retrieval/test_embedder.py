@@ -1,6 +1,10 @@
+import copy
 import dataclasses
+import io
+import multiprocessing
 import operator
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -16,6 +20,7 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
+from programs import program
 from tiny import HEIGHT, WIDTH, numpy_variables
 
 import fgsam_jax
@@ -23,7 +28,7 @@ from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.models.fgsam import Outputs
-from fgsam_jax.retrieval import embedder, inference
+from fgsam_jax.retrieval import inference, pictures
 from fgsam_jax.retrieval.embedder import Embedder, load
 from fgsam_jax.retrieval.inference import BatchedEmbedding, parallel_embed_step
 from fgsam_jax.runtime.distributed import replicate
@@ -89,12 +94,107 @@ def test_a_checkpoint_alone_embeds_arrays_and_files_of_any_size(workdir, files):
         (np.zeros((0, 32, 16, 3), np.uint8), "no images to embed"),
         (np.zeros((0, 50, 20, 3), np.uint8), "no images to embed"),
         ([], "no images to embed"),
-        (["absent.jpg"], "absent.jpg cannot be read as an image"),
+        (["absent.jpg"], "absent.jpg cannot be read: No such file"),
     ],
 )
 def test_what_is_no_image_is_refused(baseline, images, message):
     with pytest.raises(InputError, match=message):
         baseline.embed(images)
+
+
+def encoded(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_images_of_any_size_and_kind_are_taken_together(baseline, tmp_path):
+    sizes = [(50, 20), (HEIGHT, WIDTH), (7, 90)]
+    images = [random_images(1, *size)[0] for size in sizes]
+    alone = np.concatenate([baseline.embed(image[None]) for image in images])
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    for given in (
+        images,
+        (jnp.asarray(image) for image in images),
+        [Image.fromarray(image) for image in images],
+        [encoded(image) for image in images],
+        [tmp_path / "a.png", bytearray(encoded(images[1])), images[2][:, ::-1][:, ::-1]],
+    ):
+        np.testing.assert_allclose(baseline.embed(given), alone, atol=1e-6)
+    for one in (encoded(images[0]), Image.fromarray(images[0]), jnp.asarray(images[0])[None]):
+        np.testing.assert_allclose(baseline.embed(one), alone[:1], atol=1e-6)
+    names = np.array([str(tmp_path / "a.png")])
+    np.testing.assert_allclose(baseline.embed(names), alone[:1], atol=1e-6)
+
+
+def test_an_image_of_pillow_is_seen_as_its_file_is(baseline, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(random_images(1)[0]).convert("RGBA").save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        found = baseline.embed(image)
+    np.testing.assert_array_equal(found, baseline.embed(tmp_path / "a.png"))
+
+
+CROP = np.zeros((9, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            [CROP, CROP[:0]],
+            r"^image 1 must be uint8 RGB \[height, width, 3\], got uint8 \[0, 5, 3\]",
+        ),
+        (np.zeros((2, 0, 5, 3), np.uint8), r"got uint8 \[2, 0, 5, 3\]"),
+        ([Image.new("RGB", (0, 4))], "^image 0 cannot be read as an image: it has 0 x 4 pixels"),
+        ([CROP, CROP[..., 0]], r"^image 1 .* got uint8 \[9, 5\]"),
+        ([CROP, CROP[:, :, :1].repeat(4, 2)], r"^image 1 .* got uint8 \[9, 5, 4\]"),
+        ([CROP / 255], r"^image 0 .* got float64 \[9, 5, 3\]"),
+        ([np.ma.masked_equal(CROP, 0)], "^image 0 .* got masked uint8"),
+        (np.ma.masked_equal(CROP, 0)[None], "^images .* got masked uint8"),
+        ([CROP, None], "^image 1 must be .* got NoneType"),
+        ([[0, 1]], "^image 0 must be .* got list"),
+        (np.arange(3), "^image 0 must be .* got int64"),
+        (None, "^images must be .* got NoneType"),
+        (7, "^images must be .* got int"),
+        (io.BytesIO(b"a"), "^images must be .* got BytesIO"),
+        ([b"a" * 10**6], "^image 0 cannot be read as an image: it is of another format"),
+        (b"a.jpg", "^image 0 cannot be read as an image: it is of another format"),
+        (["/dev/zero"], "^/dev/zero cannot be read: it is no regular file"),
+        ("a\0b.jpg", "cannot be read"),
+        ([Image.new("F", (3, 3))], "^image 0 cannot be read as an image: of Pillow's mode F"),
+    ],
+)
+def test_what_is_no_image_is_named_in_one_short_line(baseline, images, message):
+    with pytest.raises(InputError, match=message) as raised:
+        baseline.embed(images)
+    assert len(str(raised.value)) < 250
+
+
+def test_a_pickled_model_and_its_copy_give_the_same_rows(workdir):
+    model = load(workdir, dtype="bfloat16")
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.info, again.step) == (model.info, model.step)
+    images = random_images(2)
+    for other in (again, copy.deepcopy(model)):
+        np.testing.assert_array_equal(other.embed(images), model.embed(images))
+
+
+def test_a_spawned_process_can_be_given_a_model(baseline):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        rows = pool.apply_async(baseline.embed, (random_images(2),)).get(120)
+    np.testing.assert_allclose(rows, baseline.embed(random_images(2)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["strict, no transfers", "strict, 64 bits", "explicit mesh", "automatic mesh"]
+)
+def test_a_model_works_inside_any_program(workdir, name):
+    images = random_images(3)
+    wanted = load(workdir).embed(images)
+    with program(name):
+        np.testing.assert_array_equal(load(workdir).embed(images), wanted)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
@@ -264,13 +364,13 @@ def test_only_a_few_batches_are_held_at_a_time(recorded):
 def test_only_the_files_of_a_slice_are_decoded(monkeypatch):
     decoded = []
 
-    def read(path, size):
-        decoded.append(path)
-        return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    def read(path):
+        decoded.append(str(path))
+        return b"", Image.new("RGB", (WIDTH, HEIGHT))
 
-    monkeypatch.setattr(embedder, "_read", read)
+    monkeypatch.setattr(pictures, "read_image", read)
     with ThreadPoolExecutor(1) as pool:
-        images = embedder._sized(map(str, range(100_000)), (WIDTH, HEIGHT), pool)
+        images = pictures.sized(map(str, range(100_000)), (WIDTH, HEIGHT), pool)
         assert len(images) == 100_000
         assert decoded == []
         assert images[4:7].shape == (3, HEIGHT, WIDTH, 3)
@@ -370,4 +470,4 @@ def test_two_processes_find_together_what_one_finds(shared, count):
 def test_what_one_process_cannot_read_ends_the_work_of_all(shared):
     _, (first, second) = shared
     assert "process 1 failed" in first
-    assert "absent.png cannot be read as an image" in second
+    assert "absent.png cannot be read: No such file" in second

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import UnidentifiedImageError
-
 from fgsam_jax.data.checks.problem import Problem
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
@@ -21,7 +19,7 @@ class File:
     Attributes:
       digest: the same for the same bytes.
       size: (height, width) in pixels.
-      fault: why it cannot be used, or empty.
+      fault: which file cannot be used and why, or empty.
     """
 
     digest: bytes = b""
@@ -33,12 +31,8 @@ def inspect(path: Path) -> File:
     """Read and decode one image file; it never raises for what a file holds."""
     try:
         encoded, image = read_image(path)
-    except (InputError, OSError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UnidentifiedImageError):
-            return File(fault="not an image of a known format")  # Pillow names its buffer
-        reason = getattr(cause, "strerror", None) or str(cause)
-        return File(fault=" ".join(reason.split()))
+    except InputError as error:
+        return File(fault=str(error))
     return File(hashlib.blake2b(encoded, digest_size=16).digest(), (image.height, image.width))
 
 
@@ -58,7 +52,7 @@ def inspect_all(paths: Iterable[Path], progress: Callable[[], object]) -> dict[P
 
 def unusable_images(files: Mapping[Path, File]) -> list[Problem]:
     """Files that are missing or do not decode."""
-    cases = tuple(f"{path}: {file.fault}" for path, file in files.items() if file.fault)
+    cases = tuple(file.fault for file in files.values() if file.fault)
     text = (
         f"image files that cannot be used: {len(cases):,} of {len(files):,}; unpack the set again"
     )
