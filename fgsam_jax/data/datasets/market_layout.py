@@ -14,6 +14,8 @@ from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in, parse_n
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.metrics import UNLABELLED
+from fgsam_jax.metrics.protocol import DISTRACTOR
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 
@@ -110,7 +112,7 @@ def _labels(
     known: Mapping[int, dict[str, int]], identity: int, path: Path, file: Path | None
 ) -> dict[str, int]:
     """The labels of an identity; junk and distractors have none."""
-    if identity > 0 and identity not in known:
+    if identity > DISTRACTOR and identity not in known:
         raise InputError(
             f"{file} has no attributes for identity {identity:04d} of {path}. Use the attribute "
             f"file of this data set, or none."
@@ -126,7 +128,7 @@ def _column(
     if field.endswith("-"):
         columns = [np.atleast_1d(struct[field[:-1] + name]) for name in attribute.classes]
         yes = np.stack(columns) == 2
-        return np.where(yes.sum(0) == 1, yes.argmax(0), -1)
+        return np.where(yes.sum(0) == 1, yes.argmax(0), UNLABELLED)
     values = np.atleast_1d(struct[field]).astype(int)
     if values.max() > len(attribute.classes) or values.min() < 0:
         raise ValueError(f"{field} has values from {values.min()} to {values.max()}")
