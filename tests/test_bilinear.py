@@ -425,15 +425,13 @@ def test_a_feature_that_is_not_a_number_shows_in_its_image_and_no_other(method):
     parts = np.zeros((2, 7), np.float32)
     parts[0, :3], parts[1, 3:] = 1, 1
 
-    def total(x):
+    def total(y):
         found = compact_bilinear_parts(x, y, parts, sketch_x, sketch_y, method=method)
         return found.sum(), found
 
-    gradient, found = jax.jit(jax.grad(total, has_aux=True))(x)
+    gradient, found = jax.jit(jax.grad(total, has_aux=True))(y)
     np.testing.assert_array_equal(np.isnan(found).any(axis=-1), [[True, True], [False, False]])
-    assert np.isfinite(gradient[1]).all()
-    y_gradient = jax.jit(jax.grad(lambda y: pool(x, y, sketch_x, sketch_y, method=method).sum()))(y)
-    assert np.isnan(y_gradient[0]).any()
+    np.testing.assert_array_equal(np.isnan(gradient).any(axis=(1, 2)), [True, False])
 
 
 def test_a_channel_that_is_not_a_number_shows_in_its_bin():

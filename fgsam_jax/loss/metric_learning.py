@@ -32,8 +32,8 @@ def pairwise_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     check_arrays("x [n, dim], y [m, dim]", x, y)
     x, y = (array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in (x, y))
     squared = jnp.sum(jnp.square(x[:, None] - y[None]), axis=-1)
-    equal = squared == 0  # not "> 0" the other way round, which would take NaN for 0
-    return jnp.where(equal, 0, jnp.sqrt(jnp.where(equal, 1, squared)))
+    apart = squared != 0  # and not > 0, which would hide NaN
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
 
 
 class Triplets(NamedTuple):

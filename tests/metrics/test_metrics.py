@@ -122,7 +122,7 @@ def test_distractors_count_as_misses():
 
 def test_people_numbered_from_zero_are_refused_and_not_lost_as_distractors():
     labels = [0, 1], [1, 1], [0, 1], [2, 2]
-    with pytest.raises(InputError, match="1 of 2 queries have the identity 0, .* a distractor"):
+    with pytest.raises(InputError, match=r"1 of 2 queries have the identity 0, .* a distractor"):
         evaluate_distances([[0, 1], [0, 1]], *labels)
     with pytest.raises(InputError, match="number the people from 1"):
         evaluate(np.eye(2), *labels[:2], np.eye(2), *labels[2:])
@@ -179,9 +179,9 @@ def test_max_rank_bounds_what_rank_answers():
     with pytest.raises(InputError, match=r"ranks 1 to 3 were evaluated"):
         one_query([1], max_rank=3).rank(4)
     for wrong in (0, -1, 1.5, float("nan"), "5"):
-        with pytest.raises(InputError, match="max_rank is .* a whole number from 1 on"):
+        with pytest.raises(InputError, match=r"max_rank is .* a whole number from 1 on"):
             one_query([1], max_rank=wrong)
-        with pytest.raises(InputError, match="rank is .* a whole number from 1 on"):
+        with pytest.raises(InputError, match=r"rank is .* a whole number from 1 on"):
             one_query([1]).rank(wrong)
 
 
@@ -497,5 +497,5 @@ def test_predictions_and_labels_that_do_not_fit_are_refused(predictions, labels,
 
 @pytest.mark.parametrize("classes", [0, -1, 2.0, float("nan")])
 def test_a_number_of_classes_that_cannot_be_is_refused(classes):
-    with pytest.raises(InputError, match="classes is .* a whole number from 1 on"):
+    with pytest.raises(InputError, match=r"classes is .* a whole number from 1 on"):
         attribute_scores([0], [0], classes)
