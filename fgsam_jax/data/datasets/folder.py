@@ -15,7 +15,6 @@ from fgsam_jax.data.datasets.csv_list import read_csv
 from fgsam_jax.data.datasets.folder_tree import KINDS, people_in, split_folders
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
-from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK
 
 # What follows a person's name in a file of the kind 0002/0002_c1s1_000451_03.jpg.
 _CAMERA = re.compile(r"_c0*([1-9][0-9]{0,8})[^0-9].*", re.DOTALL)
@@ -75,8 +74,8 @@ def read_set(source: Path) -> tuple[Splits, tuple[Attribute, ...]]:
     except OSError as error:
         raise InputError(f"{source} cannot be read ({error}): correct its permissions.") from None
     for crop in splits.get("train", ()):
-        if crop.identity in (JUNK, DISTRACTOR):
-            kind = "junk" if crop.identity == JUNK else "a distractor"
+        if crop.identity < 1:
+            kind = "junk" if crop.identity else "a distractor"
             raise InputError(
                 f"{crop.path} has the identity {crop.identity}, {kind}, and is in the split train: "
                 f"that trains on people from 1 on. Move it to the gallery or leave it out."
@@ -123,7 +122,7 @@ def _by_person(source: Path, found: dict[str, dict[str, list[Path]]]) -> Splits:
             f"{source} mixes two kinds: {str(named[0].relative_to(source))!r} names a camera and "
             f"{str(other.relative_to(source))!r} does not. Rename one of them, or use a CSV."
         )
-    special = {"-1": JUNK, "0000": DISTRACTOR} if named else {}
+    special = {"-1": -1, "0000": 0} if named else {}
     people = sorted({person for split in found.values() for person in split} - special.keys())
     numbers = special | {person: number for number, person in enumerate(people, 1)}
     return {
