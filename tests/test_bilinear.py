@@ -360,3 +360,81 @@ def test_what_does_not_fit_is_refused():
         compact_bilinear(x, y[:, :5], sketch_x, sketch_y)
     with pytest.raises(InputError, match="conv"):
         compact_bilinear(x, y, sketch_x, sketch_y, method="conv")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shapes_that_would_be_pooled_over_something_else_are_refused(method):
+    x, y, sketch_x, sketch_y = make_case(33, batch=6)
+    parts = np.ones((3, 7), np.float32)
+    wrong = [
+        (x.reshape(6, 3, 2, 24), y.reshape(6, 3, 2, 7), parts),  # maps
+        (x[0], y[0], parts),
+        (x, y[:1], parts),
+        (x, y[:, :1], parts),
+        (x, y, parts[0]),
+        (x, y, parts[:, :1]),
+        (x, y[..., :1], parts),
+        (x.tolist(), y, parts),
+    ]
+    for case in wrong:
+        with pytest.raises(InputError, match=r"needed x \[batch, positions, channels_x\].*; got "):
+            compact_bilinear_parts(*case, sketch_x, sketch_y, method=method)
+    for x, y, _ in (wrong[0], wrong[3]):
+        with pytest.raises(InputError, match="needed x"):
+            pool(x, y, sketch_x, sketch_y, method=method)
+
+
+SIGNS = np.array([1, -1, 1], np.int8)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ((np.array([0, 4, 1]), SIGNS, 4), "bins of a sketch of size 4 go from 0 to 3, got 4"),
+        ((np.array([0, -1, 1]), SIGNS, 4), "go from 0 to 3, got -1"),
+        ((np.array([0, 3, 1]), SIGNS[:2], 4), "bins int .channels., signs .channels.; got int64"),
+        ((np.array([0, 3, 1]), SIGNS[:1], 4), "needed bins"),
+        ((np.array([0.0, 3, 1]), SIGNS, 4), "needed bins int"),
+        ((np.array([[0, 3, 1]]), SIGNS, 4), "needed bins int"),
+        ((np.array([0, 3, 1]), SIGNS * 2, 4), "signs of a sketch are"),
+        ((np.array([0, 3, 1]), SIGNS * 0, 4), "signs of a sketch are"),
+        ((np.array([3, 3, 1]), SIGNS, 4, 1), "a sketch of load 1 has 2 channels in one bin"),
+    ],
+)
+def test_tables_that_would_lose_channels_are_refused(tables, message):
+    broken, good = CountSketch(*tables), CountSketch(np.array([0, 3, 1]), SIGNS, 4)
+    x = np.ones((2, 5, 3), np.float32)
+    with pytest.raises(InputError, match=message):
+        count_sketch(x, broken)
+    for sketches in ((broken, good), (good, broken)):
+        with pytest.raises(InputError, match=r"needed|sketch"):
+            compact_bilinear(x, x, *sketches, method="roll")
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, 2**33, float("nan")])
+def test_a_sketch_of_an_impossible_size_is_not_drawn(wrong):
+    for channels, size, name in ((wrong, 8, "channels"), (8, wrong, "size")):
+        with pytest.raises(InputError, match=f"{name} of a sketch is a whole number from 1"):
+            make_sketch(jax.random.key(0), channels, size)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_feature_that_is_not_a_number_shows_in_its_image_and_no_other(method):
+    x, y, sketch_x, sketch_y = make_case(33)
+    x[0, 2, 5] = np.nan
+    parts = np.zeros((2, 7), np.float32)
+    parts[0, :3], parts[1, 3:] = 1, 1
+
+    def total(y):
+        found = compact_bilinear_parts(x, y, parts, sketch_x, sketch_y, method=method)
+        return found.sum(), found
+
+    gradient, found = jax.jit(jax.grad(total, has_aux=True))(y)
+    np.testing.assert_array_equal(np.isnan(found).any(axis=-1), [[True, True], [False, False]])
+    np.testing.assert_array_equal(np.isnan(gradient).any(axis=(1, 2)), [True, False])
+
+
+def test_a_channel_that_is_not_a_number_shows_in_its_bin():
+    sketch = CountSketch(np.array([0, 3, 1, 0]), np.ones(4), 4)
+    found = count_sketch(jnp.array([1.0, jnp.nan, 2.0, 3.0]), sketch)
+    np.testing.assert_array_equal(found, [4, 2, 0, np.nan])

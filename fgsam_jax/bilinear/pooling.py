@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgsam_jax.bilinear.sketch import CountSketch, count_sketch
-from fgsam_jax.errors import InputError
+from fgsam_jax.bilinear.sketch import CountSketch, check_sketch, count_sketch
+from fgsam_jax.errors import InputError, check_arrays
 from fgsam_jax.settings import in_any_program, usual_promotion
 
 METHODS = ("textbook", "fft", "gram", "roll")
@@ -21,7 +21,11 @@ def compact_bilinear(
     *,
     method: str = "fft",
 ) -> jax.Array:
-    """Mean over positions of the count sketch of the outer product of x and y.
+    r"""Mean over positions of the count sketch of the outer product of x and y.
+
+    .. math:: \frac1P \sum_p \Psi(x_p \otimes y_p), \quad p = 1, \dots, P
+
+    Maps [batch, height, width, channels] are given as [batch, height * width, channels].
 
     Args:
       x: [batch, positions, channels_x].
@@ -31,10 +35,10 @@ def compact_bilinear(
       method: "textbook", "fft", "gram" or "roll"; the numbers are the same.
 
     Returns:
-      [batch, size] in float32 or wider.
+      [batch, size] in float32 or wider; an image with a NaN has NaN there.
 
     Raises:
-      InputError: shapes, sizes or the method do not fit.
+      InputError: shapes, sizes, tables (see `check_sketch`) or the method do not fit.
 
     Example:
       >>> x, y = jnp.array([[[1.0, 2.0]]]), jnp.array([[[3.0, 5.0]]])  # one image, one position
@@ -45,7 +49,7 @@ def compact_bilinear(
 
     The products 3 and 6 fall into the bins 0 and 1, -5 into bin 3 and -10 into (1 + 3) mod 4 = 0.
     """
-    whole = np.ones((1, y.shape[-1]), np.float32)
+    whole = np.ones((1, *jnp.shape(sketch_y.bins)), np.float32)
     return compact_bilinear_parts(x, y, whole, sketch_x, sketch_y, method=method)[:, 0]
 
 
@@ -70,10 +74,10 @@ def compact_bilinear_parts(
       method: "textbook", "fft", "gram" or "roll"; the numbers are the same.
 
     Returns:
-      [batch, parts, size] in float32 or wider.
+      [batch, parts, size] in float32 or wider; an image with a NaN has NaN in every part.
 
     Raises:
-      InputError: shapes, sizes or the method do not fit.
+      InputError: shapes, sizes, tables (see `check_sketch`) or the method do not fit.
 
     Example:
       >>> x, y = jnp.array([[[1.0, 2.0]]]), jnp.array([[[3.0, 5.0]]])  # one image, one position
@@ -84,11 +88,13 @@ def compact_bilinear_parts(
       [[[  3.   6.   0.   0.]
         [-10.   0.   0.  -5.]]]
     """
-    if x.shape[:2] != y.shape[:2]:
-        raise InputError(
-            f"compact_bilinear needs the same batch and positions: x has {x.shape[:2]}, "
-            f"y has {y.shape[:2]}"
-        )
+    check_arrays(
+        "x [batch, positions, channels_x], y [batch, positions, channels_y], "
+        "parts [parts, channels_y], bins of x int [channels_x], bins of y int [channels_y]",
+        *(x, y, parts, sketch_x.bins, sketch_y.bins),
+    )
+    check_sketch(sketch_x)
+    check_sketch(sketch_y)
     if sketch_x.size != sketch_y.size:
         raise InputError(
             f"the sketches must have one size: x has {sketch_x.size}, y has {sketch_y.size}"

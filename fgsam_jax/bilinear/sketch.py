@@ -12,9 +12,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, check_arrays
 from fgsam_jax.settings import in_any_program, usual_promotion
+
+_LARGEST = 2**31 - 1  # bins are int32
 
 
 @partial(
@@ -32,6 +35,11 @@ class CountSketch:
       signs: [channels] int8, +1 or -1.
       size: number of bins, d.
       load: no bin holds more channels; None where that is not known.
+
+    Example:
+      >>> sketch = CountSketch(jnp.array([0, 2, 0]), jnp.array([1, -1, 1], jnp.int8), size=4)
+      >>> jax.tree.map(jnp.shape, sketch)  # a pytree of two tables
+      CountSketch(bins=(3,), signs=(3,), size=4, load=None)
     """
 
     bins: jax.Array
@@ -55,13 +63,16 @@ def make_sketch(key: jax.Array, channels: int, size: int) -> CountSketch:
     Returns:
       The tables, with at most `usual_load(channels, size)` channels in a bin.
 
+    Raises:
+      InputError: channels or size are no whole number from 1 to 2**31 - 1.
+
     Example:
       >>> sketch = make_sketch(jax.random.key(0), channels=2048, size=4096)
       >>> print(sketch.bins.shape, sketch.signs.dtype, sketch.size, sketch.load)
       (2048,) int8 4096 8
     """
-    bin_key, sign_key = jax.random.split(key)
     load = usual_load(channels, size)
+    bin_key, sign_key = jax.random.split(key)
 
     def draw(key: jax.Array) -> jax.Array:
         return jax.random.randint(key, (channels,), 0, size, jnp.int32)
@@ -85,10 +96,22 @@ def usual_load(channels: int, size: int) -> int:
 
     That is rare: of 2048 channels in 4096 bins more than 8 meet in one sketch of 70,000.
 
+    Args:
+      channels: of the feature.
+      size: number of bins, d.
+
+    Raises:
+      InputError: channels or size are no whole number from 1 to 2**31 - 1.
+
     Example:
       >>> usual_load(channels=2048, size=4096)
       8
     """
+    for name, number in (("channels", channels), ("size", size)):
+        if not isinstance(number, int | np.integer) or not 1 <= number <= _LARGEST:
+            raise InputError(
+                f"{name} of a sketch is a whole number from 1 to 2**31 - 1, got {number!r}"
+            )
     return 6 + 2 * -(-channels // size)
 
 
@@ -101,23 +124,61 @@ def count_sketch(x: jax.Array, sketch: CountSketch) -> jax.Array:
       sketch: for the same number of channels.
 
     Returns:
-      [..., size].
+      [..., size]; NaN in the bin of a channel that is NaN.
 
     Raises:
-      InputError: the sketch is for another number of channels.
+      InputError: the sketch is for another number of channels, or its tables are none, see
+        `check_sketch`.
 
     Example:
       >>> bins, signs = jnp.array([0, 2, 0]), jnp.array([1, -1, 1], jnp.int8)
       >>> print(count_sketch(jnp.array([1.0, 2.0, 3.0]), CountSketch(bins, signs, size=4)))
       [ 4.  0. -2.  0.]
     """
-    if x.shape[-1] != len(sketch.bins):
-        raise InputError(
-            f"count_sketch got {x.shape[-1]} channels with a sketch for {len(sketch.bins)}"
-        )
+    check_sketch(sketch)
+    check_arrays("x [..., channels], bins int [channels]", x, sketch.bins)
     # rfft refuses bfloat16, and sums of many terms want float32 anyway.
     signed = x.astype(jnp.promote_types(x.dtype, jnp.float32)) * sketch.signs
     return _sum_into_bins(signed, sketch.bins, sketch.size, sketch.load)
+
+
+def check_sketch(sketch: CountSketch) -> None:
+    """Refuse tables that do not fit each other or the size: sums would be lost without a word.
+
+    While a program is traced only the shapes of its arguments are known, not their values.
+
+    Args:
+      sketch: from anywhere.
+
+    Raises:
+      InputError: tables of different lengths, bins that are no whole numbers in [0, size), signs
+        other than +1 and -1, or more channels in a bin than `load`.
+
+    Example:
+      >>> check_sketch(CountSketch(jnp.array([0, 4]), jnp.array([1, -1]), size=4))
+      Traceback (most recent call last):
+      fgsam_jax.errors.InputError: bins of a sketch of size 4 go from 0 to 3, got 4
+    """
+    check_arrays("bins int [channels], signs [channels]", sketch.bins, sketch.signs)
+    bins, signs, size = _value(sketch.bins), _value(sketch.signs), sketch.size
+    if bins is not None:
+        outside = bins[(bins < 0) | (bins >= size)]
+        if len(outside):
+            raise InputError(
+                f"bins of a sketch of size {size} go from 0 to {size - 1}, got {outside[0]}"
+            )
+        most = int(np.bincount(bins).max(initial=0))
+        if sketch.load is not None and most > sketch.load:
+            raise InputError(f"a sketch of load {sketch.load} has {most} channels in one bin")
+    if signs is not None and (np.abs(signs) != 1).any():
+        raise InputError("signs of a sketch are +1 and -1, got others")
+
+
+def _value(table: jax.Array) -> np.ndarray | None:
+    """The numbers of a table; None while tracing, and where other processes have some of them."""
+    if isinstance(table, jax.core.Tracer) or not getattr(table, "is_fully_addressable", True):
+        return None
+    return jax.device_get(table)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))

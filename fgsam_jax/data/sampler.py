@@ -6,6 +6,7 @@ There is no state to save: a resumed run asks for the same step and gets the sam
 import numpy as np
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.metrics import UNLABELLED
 
 
 def shuffled_rows(rows: int, batch: int, *, seed: int, step: int) -> np.ndarray:
@@ -45,7 +46,7 @@ class IdentitySampler:
           InputError: fewer identities than P.
         """
         self.people, self.images = people, images
-        known = np.unique(identities[identities >= 0])
+        known = np.unique(identities[identities > UNLABELLED])
         self._rows = [np.flatnonzero(identities == identity) for identity in known]
         if len(self._rows) < people:
             raise InputError(

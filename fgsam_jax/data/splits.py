@@ -3,6 +3,7 @@
 import numpy as np
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.metrics.protocol import DISTRACTOR, is_person
 
 # The one split of a set published without; TFDS keeps the name "all" for itself.
 WHOLE = "whole"
@@ -26,7 +27,7 @@ def draw_splits(identities: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     Raises:
       InputError: fewer than two people have two images.
     """
-    people, counts = np.unique(identities[identities > 0], return_counts=True)
+    people, counts = np.unique(identities[is_person(identities)], return_counts=True)
     people = people[counts > 1]
     if len(people) < 2:
         raise InputError(
@@ -38,5 +39,5 @@ def draw_splits(identities: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     train = np.flatnonzero(np.isin(identities, training))
     test = np.setdiff1d(people, training)
     query = np.array([random.choice(np.flatnonzero(identities == person)) for person in test])
-    rest = np.flatnonzero(np.isin(identities, test) | (identities == 0))
+    rest = np.flatnonzero(np.isin(identities, test) | (identities == DISTRACTOR))
     return {"train": train, "query": np.sort(query), "gallery": np.setdiff1d(rest, query)}

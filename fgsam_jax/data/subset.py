@@ -11,6 +11,8 @@ from fgsam_jax.data.checks import Splits, cameras, has_match, identities
 from fgsam_jax.data.datasets.crops import Crop
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import PART_OF, Attribute
+from fgsam_jax.metrics import UNLABELLED
+from fgsam_jax.metrics.protocol import UNKNOWN_CAMERA, is_person
 
 
 def draw_subset(splits: Splits, images: int, seed: int) -> dict[str, list[Crop]]:
@@ -41,7 +43,7 @@ def draw_subset(splits: Splits, images: int, seed: int) -> dict[str, list[Crop]]
 
     test = _draw(random, asked, max(2, round(share * len(asked))))
     others = np.setdiff1d(_counts(gallery)[0], identities(query))
-    nobody = np.flatnonzero(identities(gallery) <= 0)
+    nobody = np.flatnonzero(~is_person(identities(gallery)))
     people = {*test, *_draw(random, others, round(share * len(others)))}
     rows = set(_draw(random, nobody, round(share * len(nobody))))
     return {
@@ -66,7 +68,7 @@ def write_csv(
       InputError: the file cannot be written.
     """
     crops = list(itertools.chain(*splits.values()))
-    known = bool((cameras(crops) > 0).all())
+    known = bool((cameras(crops) > UNKNOWN_CAMERA).all())
     kinds = [kind for kind in attributes if len({_class(kind, crop) for crop in crops} - {""}) > 1]
     columns = ["path", "identity", *(["camera"] if known else []), "split", *map(_column, kinds)]
     try:
@@ -85,7 +87,7 @@ def write_csv(
 def _counts(crops: Sequence[Crop]) -> tuple[np.ndarray, np.ndarray]:
     """The people, sorted, and how many images each has."""
     people = identities(crops)
-    return np.unique(people[people > 0], return_counts=True)
+    return np.unique(people[is_person(people)], return_counts=True)
 
 
 def _draw(random: np.random.Generator, values: np.ndarray, number: int) -> np.ndarray:
@@ -98,5 +100,5 @@ def _column(kind: Attribute) -> str:
 
 
 def _class(kind: Attribute, crop: Crop) -> str:
-    value = crop.attributes.get(kind.name, -1)
-    return kind.classes[value] if value >= 0 else ""
+    value = crop.attributes.get(kind.name, UNLABELLED)
+    return "" if value == UNLABELLED else kind.classes[value]

@@ -11,6 +11,8 @@ from fgsam_jax.data.table_cache import cached_arrays
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import STRIDE
+from fgsam_jax.metrics import UNLABELLED
+from fgsam_jax.metrics.protocol import is_person
 
 if TYPE_CHECKING:
     from fgsam_jax.data.datasets.builder import LocalBuilder
@@ -75,9 +77,9 @@ class Table:
 
         The sorted identities above 0 become 0, 1, ...; junk and distractors get -1.
         """
-        people = np.unique(self.identities[self.identities > 0])
-        labels = np.searchsorted(people, self.identities)
-        return np.where(self.identities > 0, labels, -1).astype(np.int32)
+        known = is_person(self.identities)
+        labels = np.searchsorted(np.unique(self.identities[known]), self.identities)
+        return np.where(known, labels, UNLABELLED).astype(np.int32)
 
     @property
     def digest(self) -> str:

@@ -102,6 +102,7 @@ def check_matches(query: Table, gallery: Table) -> None:
         gallery.cameras,
         metrics.camera_rule(query.cameras, cameras),
     )
+    protocol.refuse_nobody()
     if not protocol.has_positive().any():
         raise protocol.nothing_to_find()
 

@@ -11,6 +11,8 @@ from fgsam_jax.data.datasets.crops import Crop
 from fgsam_jax.experiments.tables import aligned
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import JOINTS
+from fgsam_jax.metrics import UNLABELLED
+from fgsam_jax.metrics.protocol import DISTRACTOR, UNKNOWN_CAMERA, is_junk, is_person
 
 # So many cases of a problem are listed, the others counted.
 LISTED = 20
@@ -19,7 +21,7 @@ LISTED = 20
 def drawn_text(crops: Splits, seed: int) -> str:
     """That the splits are drawn, and from what."""
     who = identities([crop for split in crops.values() for crop in split])
-    _, counts = np.unique(who[who > 0], return_counts=True)
+    _, counts = np.unique(who[is_person(who)], return_counts=True)
     return (
         f"{len(who):,} images of {len(counts):,} people, published without splits. Drawn with "
         f"split_seed={seed} from the {(counts > 1).sum():,} people with two images or more:\n"
@@ -42,9 +44,9 @@ def split_table(splits: Splits, files: Mapping[Path, File]) -> str:
     rows = []
     for split, crops in splits.items():
         who = identities(crops)
-        _, counts = np.unique(who[who > 0], return_counts=True)
-        people = [len(counts), (who == 0).sum(), (who == -1).sum()]
-        seen = [len(set(cameras(crops)) - {0}), _spread(counts)]
+        _, counts = np.unique(who[is_person(who)], return_counts=True)
+        people = [len(counts), (who == DISTRACTOR).sum(), is_junk(who).sum()]
+        seen = [len(set(cameras(crops)) - {UNKNOWN_CAMERA}), _spread(counts)]
         sizes = _sizes([files[crop.path].size for crop in crops if crop.path in files])
         rows.append([split, *map(_cell, (len(crops), *people, *seen)), *sizes])
     return aligned([[*head, "smallest", "most common", "largest"], *rows])
@@ -65,8 +67,10 @@ def class_table(crops: Sequence[Crop], kinds: Sequence[Attribute], title: str) -
     """The classes of each attribute: labelled images and people, the share of the largest class."""
     rows, classes = [[title, "images", "identities", "majority %"]], ["classes"]
     for kind in kinds:
-        labelled = [crop for crop in crops if crop.attributes.get(kind.name, -1) >= 0]
-        people = {crop.identity for crop in labelled if crop.identity > 0}
+        labelled = [
+            crop for crop in crops if crop.attributes.get(kind.name, UNLABELLED) != UNLABELLED
+        ]
+        people = {crop.identity for crop in labelled if crop.identity > DISTRACTOR}
         counts = Counter(crop.attributes[kind.name] for crop in labelled)
         share = f"{100 * max(counts.values()) / len(labelled):.1f}" if labelled else ""
         rows.append([kind.name, _cell(len(labelled)), _cell(len(people)), share])

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from fgsam_jax.errors import check_arrays
 from fgsam_jax.settings import in_any_program
 
 
@@ -15,15 +16,19 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       labels: [batch] int; -1 means unlabelled.
 
     Returns:
-      [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes. A mean
-      over the batch therefore weighs a labelled example the same, whatever share of the batch is
-      labelled.
+      [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes or where
+      a logit is NaN. A mean over the batch therefore weighs a labelled example the same, whatever
+      share of the batch is labelled.
+
+    Raises:
+      InputError: other shapes, one-hot labels among them, or labels that are no whole numbers.
 
     Example:
       >>> logits = jnp.array([[0.0, 0.0], [0.0, 200.0], [5.0, 1.0]])
       >>> print(attribute_cross_entropy(logits, jnp.array([1, 0, -1])).round(4))
       [  0.6931 200.       0.    ]
     """
+    check_arrays("logits [batch, classes], labels int [batch]", logits, labels)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     log_probabilities = jax.nn.log_softmax(logits)
     # By comparison: the gradient of an index is a scatter, which a GPU adds in no fixed order.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, check_arrays
 from fgsam_jax.settings import in_any_program
 
 
@@ -21,25 +21,35 @@ def pairwise_distance(x: jax.Array, y: jax.Array) -> jax.Array:
       y: [m, dim].
 
     Returns:
-      [n, m], in float32 or wider.
+      [n, m], in float32 or wider; NaN wherever one of the two rows has a NaN.
+
+    Raises:
+      InputError: rows of different length, or other shapes.
 
     Example:
       >>> print(pairwise_distance(jnp.array([[0.0, 0.0], [3.0, 0.0]]), jnp.array([[0.0, 4.0]])))
       [[4.]
        [5.]]
     """
+    check_arrays("x [n, dim], y [m, dim]", x, y)
     x, y = (array.astype(jnp.promote_types(array.dtype, jnp.float32)) for array in (x, y))
     squared = jnp.sum(jnp.square(x[:, None] - y[None]), axis=-1)
-    apart = squared > 0
+    apart = squared != 0  # and not > 0, which would hide NaN
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
 
 
 class Triplets(NamedTuple):
-    """The hardest triplet of each anchor, each field [batch]."""
+    """The hardest triplet of each anchor, each field [batch].
 
-    d_ap: jax.Array  # to the furthest image of the same identity, the anchor excluded
-    d_an: jax.Array  # to the nearest image of another identity
-    valid: jax.Array  # bool: the anchor has a positive and a rival
+    Attributes:
+      d_ap: distance to the furthest image of the same identity, the anchor itself excluded.
+      d_an: distance to the nearest image of another identity.
+      valid: bool, whether the anchor has both; where it has not, both distances are 0.
+    """
+
+    d_ap: jax.Array
+    d_an: jax.Array
+    valid: jax.Array
 
 
 @in_any_program
@@ -54,7 +64,11 @@ def hardest_triplets(
       axis_name: mine over all devices of this axis.
 
     Returns:
-      The distances; both are 0 where an anchor has no positive or no rival.
+      The distances; both are 0 where an anchor has no positive or no rival. Of the others all are
+      NaN as soon as one row of the batch has a NaN.
+
+    Raises:
+      InputError: other shapes, or identities that are no whole numbers.
 
     Example:
       >>> x = jnp.array([[0.0], [1.0], [4.0], [9.0]])
@@ -100,10 +114,12 @@ def focal_triplet(
       axis_name: mine over all devices of this axis.
 
     Returns:
-      [batch]; 0 for an anchor with no positive or no rival in the batch.
+      [batch]; 0 for an anchor with no positive or no rival in the batch, NaN for all others if one
+      row of the batch has a NaN.
 
     Raises:
-      InputError: another mining than these two.
+      InputError: another mining than these two, embeddings or identities of other shapes,
+        identities that are no whole numbers, or an option that is no single number.
 
     Example:
       >>> x = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
@@ -113,6 +129,8 @@ def focal_triplet(
       >>> print(focal_triplet(x, jnp.array([0, 0, 1]), bound=0.0))
       [1.   3.25 0.  ]
     """
+
+    check_arrays("margin [], bound [], gamma []", margin, bound, gamma)
 
     def loss(d_ap: jax.Array, d_an: jax.Array) -> jax.Array:
         weight = jnp.maximum(d_ap - d_an + 1, 1) ** gamma
@@ -144,16 +162,20 @@ def triplet(
       axis_name: mine over all devices of this axis.
 
     Returns:
-      [batch]; 0 for an anchor with no positive or no rival in the batch.
+      [batch]; 0 for an anchor with no positive or no rival in the batch, NaN for all others if one
+      row of the batch has a NaN.
 
     Raises:
-      InputError: another mining than these two.
+      InputError: another mining than these two, embeddings or identities of other shapes,
+        identities that are no whole numbers, or an option that is no single number.
 
     Example:
       >>> x = jnp.array([[0.0], [1.0], [1.25], [9.0]])
       >>> print(triplet(x, jnp.array([0, 0, 1, 2])))
       [0.25 1.25 0.   0.  ]
     """
+
+    check_arrays("margin []", margin)
 
     def loss(d_ap: jax.Array, d_an: jax.Array) -> jax.Array:
         return jax.nn.relu(d_ap - d_an + margin)
@@ -163,6 +185,7 @@ def triplet(
 
 def _candidates(embeddings, identities, axis_name):
     """Distances of this device's anchors to every row, and which rows are positives, negatives."""
+    check_arrays("embeddings [batch, dim], identities int [batch]", embeddings, identities)
     anchors = jnp.arange(len(identities))
     others, other_identities = embeddings, identities
     if axis_name is not None:

@@ -2,6 +2,7 @@
 
 Everything here is NumPy on the host, in float64. Larger is better in every score.
 
+- `inputs`: identities, cameras, embeddings and distances as arrays, or refused.
 - `protocol`: who may match whom, and which gallery images are dropped.
 - `scores`: `evaluate` and `evaluate_distances`, what users call.
 - `ranking`: the ranks of the positives, by counting instead of sorting the gallery.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.metrics.protocol import integers
+from fgsam_jax.metrics.inputs import integers, whole
 
 UNLABELLED = -1
 
@@ -50,19 +50,21 @@ def attribute_scores(predictions: ArrayLike, labels: ArrayLike, classes: int) ->
     Args:
       predictions: [n] int, predicted classes.
       labels: [n] int, true classes; -1 is unlabelled and does not count.
-      classes: number of classes; those that nobody has or is given do not weigh in.
+      classes: number of classes, 1 or more; those that nobody has or is given do not weigh in.
 
     Returns:
       The scores; all nan and 0 labelled where no image has a label.
 
     Raises:
-      InputError: shapes that differ, or a label or prediction that is no class.
+      InputError: shapes that differ, or a label or prediction that is no class; one-hot rows,
+        probabilities and masked arrays are none.
 
     Example:
       >>> scores = attribute_scores([0, 0, 1, 1], [0, 0, 0, -1], classes=2)
       >>> print(f"{scores.accuracy:.3f} beside {scores.majority:.3f} of {scores.labelled} images")
       0.667 beside 1.000 of 3 images
     """
+    whole("classes", classes, 1)
     predicted, true = integers("predictions", predictions), integers("labels", labels)
     if len(predicted) != len(true):
         raise InputError(f"{len(predicted)} predictions came with {len(true)} labels.")
@@ -77,9 +79,9 @@ def attribute_scores(predictions: ArrayLike, labels: ArrayLike, classes: int) ->
     if not len(true):
         return AttributeScores(np.nan, np.nan, np.nan, np.nan, 0)
 
-    confusion = np.bincount(true * classes + predicted, minlength=classes**2)
-    confusion = confusion.reshape(classes, classes)
-    right, support, answers = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    # Diagonal, row sums and column sums of the confusion matrix.
+    right = np.bincount(true[true == predicted], minlength=classes)
+    support, answers = (np.bincount(x, minlength=classes) for x in (true, predicted))
     seen, named = support > 0, support + answers > 0
     return AttributeScores(
         accuracy=float(right.sum() / len(true)),

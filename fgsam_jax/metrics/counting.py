@@ -44,14 +44,22 @@ class Hits:
     distances: NDArray
 
     def part(self, queries: slice) -> "Hits":
-        """The positives of some queries alone."""
+        """The positives of some queries alone.
+
+        Args:
+          queries: a slice of them, from start to stop; rows then count from its start.
+        """
         starts = self.starts[queries.start : queries.stop + 1]
         own = slice(starts[0], starts[-1])
         rows = self.rows[own] - queries.start
         return Hits(starts - starts[0], rows, self.columns[own], self.distances[own])
 
     def ranks(self, before: NDArray[np.int64]) -> Ranks:
-        """Ranks from [positives], the number of negatives before each."""
+        """The ranks of the positives.
+
+        Args:
+          before: [positives], the number of negatives before each.
+        """
         place = np.arange(len(before)) - self.starts[self.rows]
         return Ranks(np.diff(self.starts), before + place + 1)
 
@@ -72,6 +80,12 @@ def look_up(
 
     Returns:
       Both [positives].
+
+    Example:
+      >>> tile = np.array([[0.1, np.nan, 0.3, 0.2]])  # one query, four columns, three negatives
+      >>> lower, upper = np.array([0.15, 0.19]), np.array([0.15, 0.21])  # of two positives
+      >>> look_up(tile, np.array([0, 2]), lower, upper)  # 0.2 may be before the second, or not
+      (array([1, 1]), array([1, 2]))
     """
     below, within = np.zeros(len(lower), np.int64), np.zeros(len(lower), np.int64)
     # A few rows at a time stay in the processor's cache.
@@ -85,7 +99,20 @@ def look_up(
 
 
 def inside(line: NDArray, lower: NDArray, upper: NDArray) -> NDArray[np.int64]:
-    """Places in a row [columns] of what is in any of the intervals [n], both bounds included."""
+    """Places of what is in any of some intervals, both bounds included.
+
+    Args:
+      line: [columns], a row of distances; NaN is in none.
+      lower: [n], rising.
+      upper: [n], rising.
+
+    Returns:
+      [places], rising.
+
+    Example:
+      >>> inside(np.array([0.1, np.nan, 0.3, 0.2]), np.array([0.19]), np.array([0.21]))
+      array([3])
+    """
     if len(lower) > 32:
         # As many have begun as have ended where none is open; NaN is above them all.
         within = np.searchsorted(lower, line, "right") > np.searchsorted(upper, line, "left")
@@ -112,6 +139,11 @@ def earlier(
 
     Returns:
       [m].
+
+    Example:
+      >>> near, columns = np.array([1.0, 2.0]), np.array([0, 3])  # two negatives
+      >>> earlier(near, columns, np.array([1.0, 2.0]), np.array([1, 2]))  # column 0 is before both
+      array([1, 1])
     """
     order = np.lexsort(
         (np.concatenate([columns, hit_columns]), np.concatenate([distances, hit_distances]))
@@ -129,6 +161,12 @@ def in_order(
       columns: [positives].
       distances: [positives].
       queries: how many rows there are; some may have no positive.
+
+    Example:
+      >>> rows, columns, distances = np.array([0, 0, 2]), np.array([4, 1, 0]), np.array([5, 2, 9])
+      >>> hits = in_order(rows, columns, distances, queries=3)
+      >>> hits.columns, hits.starts  # query 1 has none
+      (array([1, 4, 0]), array([0, 2, 2, 3]))
     """
     order = np.lexsort((columns, distances, rows))
     starts = np.searchsorted(rows, np.arange(queries + 1))
@@ -136,7 +174,17 @@ def in_order(
 
 
 def even_parts(whole: slice, size: int, multiple: int = 1) -> list[slice]:
-    """A slice in even parts of at most `size` (and at least 1), a multiple of them if it can be."""
+    """A slice in even parts.
+
+    Args:
+      whole: from start to stop, both given.
+      size: of a part at most; below 1 it is 1.
+      multiple: the number of parts is a multiple of this, as far as there are so many.
+
+    Example:
+      >>> even_parts(slice(0, 10), 4)
+      [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
+    """
     length = whole.stop - whole.start
     number = -(-length // max(1, size))
     number = min(length, -(-number // multiple) * multiple)

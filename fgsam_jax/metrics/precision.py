@@ -27,9 +27,17 @@ from fgsam_jax.metrics.counting import Ranks
 def query_scores(found: Ranks) -> NDArray[np.float64]:
     """The scores of each query that has a positive; the others are left out.
 
+    Args:
+      found: the ranks of all queries' positives.
+
     Returns:
       [valid queries, 5]: the rank of the first hit, average precision at hits, by the trapezoid
       rule and interpolated, and the inverse negative penalty.
+
+    Example:
+      >>> found = Ranks(counts=np.array([2, 0]), ranks=np.array([1, 4]))
+      >>> print(query_scores(found).round(4))  # at hits: (1/1 + 2/4) / 2
+      [[1.     0.75   0.7083 0.75   0.5   ]]
     """
     scores = np.empty((len(found.counts), 5))
     starts = np.cumsum(found.counts) - found.counts

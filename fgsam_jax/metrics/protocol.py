@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.metrics.inputs import integers
 
+# Identities that are no person's; people are numbered from 1, and so are cameras.
 JUNK = -1
-DISTRACTOR = 0  # people are numbered from 1
-UNKNOWN_CAMERA = 0  # cameras too
+DISTRACTOR = 0
+UNKNOWN_CAMERA = 0
 SAME_CAMERA = ("drop_same_identity", "drop_all", "keep")
 
 # Bounds the memory that positives take; a usual set stays below it and is done in one go.
@@ -31,16 +33,38 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def is_person(identities: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """[n], which images show a numbered person, who may be a match: no junk, no distractor."""
+    """Which images show a numbered person, who may be a match: no junk, no distractor.
+
+    Args:
+      identities: [n] int, or of any other shape.
+
+    Returns:
+      bool of the same shape.
+
+    Example:
+      >>> is_person(np.array([-1, 0, 1, 7]))
+      array([False, False,  True,  True])
+    """
     return identities > DISTRACTOR
 
 
 def is_junk(identities: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """[n], which gallery images are dropped for every query."""
+    """Which gallery images are dropped for every query.
+
+    Args:
+      identities: [n] int, or of any other shape.
+
+    Returns:
+      bool of the same shape.
+
+    Example:
+      >>> is_junk(np.array([-1, 0, 1, 7]))
+      array([ True, False, False, False])
+    """
     return identities == JUNK
 
 
-def camera_rule(query_cameras: NDArray[np.integer], gallery_cameras: NDArray[np.integer]) -> str:
+def camera_rule(query_cameras: ArrayLike, gallery_cameras: ArrayLike) -> str:
     """The rule of Market-1501 where cameras are known; without them the whole gallery counts.
 
     Args:
@@ -51,7 +75,7 @@ def camera_rule(query_cameras: NDArray[np.integer], gallery_cameras: NDArray[np.
       "drop_same_identity" or "keep", as `same_camera` of `metrics.evaluate`.
 
     Raises:
-      InputError: only some images have a camera.
+      InputError: only some images have a camera, or a row is none of integers.
 
     Example:
       >>> camera_rule(np.array([1]), np.array([2, 3]))
@@ -59,7 +83,8 @@ def camera_rule(query_cameras: NDArray[np.integer], gallery_cameras: NDArray[np.
       >>> camera_rule(np.array([0]), np.array([0, 0]))
       'keep'
     """
-    known = np.concatenate([query_cameras, gallery_cameras]) > UNKNOWN_CAMERA
+    cameras = integers("query_cameras", query_cameras), integers("gallery_cameras", gallery_cameras)
+    known = np.concatenate(cameras) > UNKNOWN_CAMERA
     if not known.any():
         return "keep"
     if not known.all():
@@ -109,7 +134,8 @@ class Protocol:
           shape: (queries, gallery); by default as many as there are identities.
 
         Raises:
-          InputError: no such camera rule, an empty set, or rows that do not fit `shape`.
+          InputError: no such camera rule, an empty set, rows that do not fit `shape` or are none
+            of integers, or an identity below -1.
         """
         if shape is None:
             shape = (np.size(query_identities), np.size(gallery_identities))
@@ -131,6 +157,11 @@ class Protocol:
                     f"{name} has {len(arrays[name])} entries for {length} {images} images: "
                     f"expected one per image."
                 )
+            if name.endswith("identities") and arrays[name].min(initial=JUNK) < JUNK:
+                raise InputError(
+                    f"{name} has {arrays[name].min()} among them: expected {JUNK} (junk), "
+                    f"{DISTRACTOR} (distractor) or a person, numbered from 1."
+                )
         for images, length in zip(("query", "gallery"), shape, strict=True):
             if not length:
                 raise InputError(f"The {images} set is empty: expected at least one image.")
@@ -150,10 +181,28 @@ class Protocol:
         self._images = np.searchsorted(people, self._query_identities, side="right") - self._first
         self._images[self._query_identities == DISTRACTOR] = 0
 
+    def refuse_nobody(self) -> None:
+        """Refuse queries of identity 0, which would be left out without a word.
+
+        They come from people numbered from 0, one of whom would then be lost as a distractor.
+
+        Raises:
+          InputError: there are some.
+        """
+        nobody = np.count_nonzero(self._query_identities == DISTRACTOR)
+        if nobody:
+            raise InputError(
+                f"{nobody} of {self.queries} queries have the identity {DISTRACTOR}, which means a "
+                f"distractor, nobody's match: number the people from 1."
+            )
+
     def blocks(self) -> Iterator[slice]:
         """The queries in blocks whose positives fit in memory, whatever the set.
 
         A person with thousands of queries and of gallery images has millions of pairs.
+
+        Yields:
+          Slices of the queries, one after the other and together all of them.
         """
         pairs = np.concatenate([[0], np.cumsum(self._images)])
         start = 0
@@ -210,6 +259,9 @@ class Protocol:
 
         For lists that a person looks at; an evaluation never lists them.
 
+        Args:
+          query: its row.
+
         Returns:
           [n] indices of the gallery, and [n] whether each is a positive.
         """
@@ -222,7 +274,14 @@ class Protocol:
         return self.kept[ranked], positive[ranked]
 
     def _same_identity(self, queries: slice) -> Pairs:
-        """As `positives`, before the camera rule."""
+        """As `positives`, before the camera rule.
+
+        Args:
+          queries: a slice of them.
+
+        Returns:
+          Rows, from the slice's start, and columns of the pairs, each [pairs].
+        """
         images = self._images[queries]
         starts = np.cumsum(images) - images
         places = np.repeat(self._first[queries] - starts, images) + np.arange(images.sum())
@@ -254,14 +313,3 @@ class Protocol:
             f'query\'s own camera: pass same_camera="keep", or a set without '
             f"cameras, if it has one camera only."
         )
-
-
-def integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
-    """The values as a row of int64; raises InputError if they are something else."""
-    array = np.asarray(values)
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError(
-            f"{name} must be a row of integers, "
-            f"but came as {array.dtype} with the shape {array.shape}."
-        )
-    return array.astype(np.int64)

@@ -43,6 +43,12 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
 
     Raises:
       InputError: NaN among them, once all have been seen.
+
+    Example:
+      >>> protocol = Protocol([1], [1], [2, 1, 1], [2, 2, 2], "keep")
+      >>> (found,) = of_distances(np.array([[0.1, 0.2, 0.3]]), protocol)
+      >>> found.ranks  # of the second and the third column, behind the first
+      array([2, 3])
     """
     dtype = np.result_type(matrix.dtype, np.float32)
     unusable = np.zeros(len(matrix), bool)
@@ -88,6 +94,12 @@ def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Ite
 
     Raises:
       InputError: NaN or infinity among them.
+
+    Example:
+      >>> protocol = Protocol([1], [1], [2, 1, 1], [2, 2, 2], "keep")
+      >>> (found,) = of_embeddings(np.zeros((1, 2)), np.eye(3, 2), protocol)
+      >>> found.ranks  # the third is at distance 0; the first two tie, and the first is no positive
+      array([1, 3])
     """
     frame = Frame.around(queries, gallery)
     columns = max(1, _GALLERY_BYTES // (4 * gallery.shape[1]))
@@ -105,7 +117,14 @@ def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Ite
 
 
 def _measured(queries: NDArray, gallery: NDArray, protocol: Protocol, block: slice) -> Hits:
-    """The positives of a block of queries, at their exact distances."""
+    """The positives of a block of queries, at their exact distances.
+
+    Args:
+      queries: [queries, dim], all of them.
+      gallery: [gallery, dim].
+      protocol: of both.
+      block: a slice of the queries.
+    """
     rows, columns = protocol.positives(block)
     distances = np.empty(len(rows))
     for some in even_parts(slice(0, len(rows)), 256):

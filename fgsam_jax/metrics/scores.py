@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fgsam_jax.errors import InputError
 from fgsam_jax.metrics import ranking
 from fgsam_jax.metrics.counting import Ranks
+from fgsam_jax.metrics.inputs import numbers, whole
 from fgsam_jax.metrics.precision import query_scores
 from fgsam_jax.metrics.protocol import Protocol
 
@@ -44,8 +45,15 @@ class Scores:
     valid_queries: int
 
     def rank(self, k: int) -> float:
-        """Rank-k accuracy: `cmc` at k, which counts from 1; beyond max_rank an InputError."""
-        if not 1 <= k <= len(self.cmc):
+        """Rank-k accuracy: the share of valid queries with a hit among the first k images.
+
+        Args:
+          k: from 1 to max_rank.
+
+        Raises:
+          InputError: another k.
+        """
+        if whole("rank", k, 1) > len(self.cmc):
             raise InputError(
                 f"rank {k} was asked for, but the ranks 1 to {len(self.cmc)} were evaluated: "
                 f"evaluate with a larger max_rank."
@@ -71,7 +79,8 @@ def evaluate(
     """Ranks the gallery by Euclidean distance for every query and scores the rankings.
 
     Gallery images of identity -1 (junk) are taken out; those of identity 0 (distractors) are
-    nobody's match. Ties go by gallery order. A query without a positive does not count.
+    nobody's match, so people are numbered from 1. Ties go by gallery order. A query without a
+    positive does not count.
 
     The scores are those of exact float64 distances, whatever the threads and the BLAS library: a
     float32 matrix product settles every pair but those nearer to a tie than its rounding error,
@@ -90,9 +99,13 @@ def evaluate(
         "drop_all" every one, "keep" none.
       max_rank: length of the CMC. Past the end of a smaller gallery it keeps its last value.
 
+    Returns:
+      The scores, means over the valid queries.
+
     Raises:
-      InputError: shapes that do not fit, an empty set, embeddings that are not finite, or no
-        query left; the message names the rule that took the last one.
+      InputError: shapes or types that do not fit (masked arrays, text, identities that are no whole
+        numbers), an empty set, embeddings that are not finite, a query of identity 0, or no query
+        left; the message names the rule that took the last one.
 
     Example:
       >>> queries, gallery = [[0.0], [5.0]], [[0.1], [0.3], [4.0], [5.0]]
@@ -143,19 +156,18 @@ def evaluate_distances(
       same_camera: see `evaluate`.
       max_rank: see `evaluate`.
 
+    Returns:
+      The scores, means over the valid queries.
+
     Raises:
-      InputError: as `evaluate`, and NaN among the distances.
+      InputError: as `evaluate`, and NaN among the distances, also where junk hides them.
 
     Example:
       >>> scores = evaluate_distances([[0.1, 0.2, 0.3]], [1], [1], [2, 1, 1], [2, 2, 2])
       >>> scores.rank(1), scores.rank(2), round(scores.map, 4)  # (1/2 + 2/3) / 2
       (0.0, 1.0, 0.5833)
     """
-    matrix = np.asarray(distances)
-    if matrix.ndim != 2:
-        raise InputError(
-            f"Distances must have the shape [queries, gallery], but came with {matrix.shape}."
-        )
+    matrix = numbers("Distances", distances, "[queries, gallery]")
     protocol = Protocol(
         query_identities,
         query_cameras,
@@ -168,9 +180,15 @@ def evaluate_distances(
 
 
 def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores:
-    """The means over all queries that have a positive, in the order of the queries."""
-    if max_rank < 1:
-        raise InputError(f"max_rank is {max_rank}: expected at least 1.")
+    """The means over all queries that have a positive, in the order of the queries.
+
+    Args:
+      found: the ranks of one block of queries after the other, not yet asked for.
+      protocol: of the same queries.
+      max_rank: length of the CMC.
+    """
+    whole("max_rank", max_rank, 1)
+    protocol.refuse_nobody()
     queries = np.concatenate([query_scores(ranks) for ranks in found])
     if not len(queries):
         raise protocol.nothing_to_find()
@@ -188,13 +206,9 @@ def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores
 
 def _embeddings(images: str, values: ArrayLike) -> NDArray[Any]:
     """An array [n, dim], not copied; `images` names it in an error."""
-    array = np.asarray(values)
+    array = numbers(f"{images} embeddings", values, f"[{images}, dim]")
     if array.size == 0:
         raise InputError(
             f"The {images} set is empty (shape {array.shape}): expected at least one embedding."
-        )
-    if array.ndim != 2:
-        raise InputError(
-            f"{images} embeddings must have the shape [{images}, dim], but came with {array.shape}."
         )
     return array

@@ -12,7 +12,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.errors import InputError
 from fgsam_jax.models.conv import Conv, fan_out, max_pool, relu
 from fgsam_jax.models.depthwise import depthwise
 from fgsam_jax.models.norm import BatchNorm
@@ -51,8 +50,6 @@ class OSNet(nn.Module):
         Returns:
           [batch, height / 16, width / 16, channels], 512 channels for x1.0.
         """
-        if self.variant not in VARIANTS:
-            raise InputError(f"the OSNet is one of {', '.join(VARIANTS)}; got {self.variant!r}")
         norm = partial(BatchNorm, train, dtype=self.dtype, axis_name=self.axis_name)
         layer: dict[str, Any] = {"norm": norm, "dtype": self.dtype}
         stem, *stages = VARIANTS[self.variant]

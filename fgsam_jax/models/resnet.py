@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgsam_jax.errors import InputError
 from fgsam_jax.models.conv import max_pool
 from fgsam_jax.models.norm import BatchNorm
 from fgsam_jax.models.resnet_blocks import Basic, Bottleneck, conv
@@ -88,10 +87,6 @@ class ResNet(nn.Module):
           [batch, height / s, width / s, channels], s = 32 with the published stem and last
           stride, 2048 channels for the bottleneck depths at width 64.
         """
-        if self.variant not in VARIANTS:
-            raise InputError(f"the ResNet is one of {', '.join(VARIANTS)}; got {self.variant!r}")
-        if self.stem not in ("imagenet", "small"):
-            raise InputError(f'ResNet stem is "imagenet" or "small", not {self.stem!r}')
         depth, form = VARIANTS[self.variant]
         blocks, bottleneck = STAGES[depth]
         norm = partial(BatchNorm, train, dtype=self.dtype, axis_name=self.axis_name)

@@ -1,1 +1,5 @@
-"""From images to descriptors."""
+"""From images to descriptors.
+
+- `embedder`: `fgsam_jax.load` and `Embedder`, what users call.
+- `inference`: the loop below it, which evaluations share.
+"""

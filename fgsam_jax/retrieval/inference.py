@@ -41,10 +41,13 @@ class BatchedEmbedding:
     must call it alike.
 
     Example:
-      >>> embed = BatchedEmbedding(info.model(), variables, 256)  # doctest: +SKIP
-      >>> found = embed(images, "gallery")  # doctest: +SKIP
-      >>> found["descriptor"].shape, found["attributes"]["hat"].shape  # doctest: +SKIP
-      ((19732, 2304), (19732,))
+      >>> class MeanColour(nn.Module):  # stands for the model of a checkpoint
+      ...     def __call__(self, images):
+      ...         return Outputs({"plenary": images.mean((1, 2))}, None, {}, None)
+      >>> embed = BatchedEmbedding(MeanColour(), {}, 4)
+      >>> images = np.zeros((5, 2, 1, 3), np.uint8)
+      >>> embed(images, "gallery")["descriptor"].shape  # in two batches
+      (5, 3)
     """
 
     def __init__(self, model: nn.Module, variables: dict[str, Any], *sizes: int):
@@ -138,7 +141,14 @@ class BatchedEmbedding:
 
 
 def _joined(pieces: Sequence[np.ndarray]) -> np.ndarray:
-    """Pieces [devices, rows, ...] one after the other, [all rows, ...]."""
+    """Pieces one after the other.
+
+    Args:
+      pieces: each [devices, rows, ...].
+
+    Returns:
+      [all rows, ...].
+    """
     return np.concatenate([piece.reshape(-1, *piece.shape[2:]) for piece in pieces])
 
 
@@ -149,6 +159,14 @@ def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> O
       model: gives `Outputs`.
       variables: "params", "batch_stats" and "constants" of the model.
       images: uint8 [batch, height, width, 3].
+
+    Returns:
+      Embeddings [batch, dim] and logits [batch, classes] by name, and the pose, see `Outputs`.
+
+    Example:
+      >>> outputs = forward(info.model(), variables, images)  # doctest: +SKIP
+      >>> outputs.embeddings["head"].shape, outputs.attributes["hat"].shape  # doctest: +SKIP
+      ((256, 256), (256, 2))
     """
     return cast(Outputs, model.apply(variables, images))
 
@@ -163,7 +181,15 @@ def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module
 
     Returns:
       "descriptor" [batch, dim] of length 1, "plenary" [batch, dim] of length 1, and
-      "attributes": {name: [batch] int, the most likely class}.
+      "attributes": {name: [batch] int, the most likely class}. A row is NaN where an embedding is.
+
+    Example:
+      >>> class MeanColour(nn.Module):
+      ...     def __call__(self, images):
+      ...         return Outputs({"plenary": images.mean((1, 2))}, None, {}, None)
+      >>> red = jnp.zeros((1, 4, 2, 3), jnp.uint8).at[..., 0].set(200)
+      >>> print(embed_step({}, red, model=MeanColour())["descriptor"])
+      [[1. 0. 0.]]
     """
     outputs = forward(model, variables, images)
     plenary = {"plenary": outputs.embeddings["plenary"]}
@@ -179,6 +205,18 @@ def parallel_embed_step(model: nn.Module) -> Callable:
     """`embed_step` over devices: (variables, images [devices, batch / devices, ...]).
 
     The devices are this process's own. Equal models share one compiled program.
+
+    Args:
+      model: gives `Outputs` with a plenary branch.
+
+    Returns:
+      A function of the variables and of uint8 [devices, batch / devices, height, width, 3] that
+      gives what `embed_step` gives, with the axis of devices in front.
+
+    Example:
+      >>> step = parallel_embed_step(info.model())  # doctest: +SKIP
+      >>> step(variables, images.reshape(4, 64, 256, 128, 3))["descriptor"].shape  # doctest: +SKIP
+      (4, 64, 2304)
     """
 
     def step(variables: dict[str, Any], images: jax.Array):

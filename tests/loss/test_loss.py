@@ -7,6 +7,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.loss import (
     attribute_cross_entropy,
     focal_triplet,
+    hardest_triplets,
     pairwise_distance,
     pose_error,
     triplet,
@@ -311,3 +312,100 @@ def test_pose_error_ignores_what_is_masked():
     weight = jnp.array([[1.0, 0.0], [0.0, 0.0]])[None, ..., None]
     gradient = jax.grad(lambda p: pose_error(p, jnp.zeros_like(p), weight).sum())(prediction)
     np.testing.assert_allclose(gradient[0, ..., 0], [[7, 0], [0, 0]])
+
+
+X, NAMES = np.ones((8, 3), np.float32), np.arange(8) // 2
+MAPS = np.ones((8, 4, 2, 3), np.float32)
+COLUMN, ONE, FLOATS, ONE_HOT = NAMES[:, None], NAMES[:1], NAMES / 1, np.eye(8, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "came"),
+    [
+        *((f, x) for f in (focal_triplet, triplet, hardest_triplets) for x in (
+            (X, COLUMN), (X, ONE), (X, FLOATS), (X, ONE_HOT), (X, NAMES > 1), (X, NAMES.tolist()),
+            (X[0], NAMES), (X[None], NAMES), (np.ma.array(X, mask=X > 0), NAMES),
+        )),
+        *((pairwise_distance, x) for x in ((X, X[:, :1]), (X, X[0]), (X[None], X[None]))),
+        *((attribute_cross_entropy, (X, x)) for x in (COLUMN, ONE, FLOATS, ONE_HOT, NAMES[0])),
+        (attribute_cross_entropy, (X[0], NAMES)),
+        (attribute_cross_entropy, (MAPS, NAMES)),
+        (pose_error, (MAPS, MAPS[:1], MAPS)),
+        (pose_error, (MAPS, MAPS[..., :1], MAPS)),
+        (pose_error, (MAPS[0], MAPS[0], MAPS[0])),
+        (pose_error, (MAPS, MAPS, MAPS[..., 0])),
+        (pose_error, (MAPS, MAPS, MAPS[:2])),
+    ],
+)  # fmt: skip
+def test_what_would_broadcast_to_something_unmeant_is_refused(call, came):
+    with pytest.raises(InputError, match=r"needed .*\[.*\]; got "):
+        call(*came)
+
+
+@pytest.mark.parametrize("option", ["margin", "bound", "gamma"])
+def test_an_option_for_each_anchor_is_refused(option):
+    with pytest.raises(InputError, match=r"margin \[\].*; got .*float64 \[8, 1\]"):
+        focal_triplet(X, NAMES, **{option: np.ones((8, 1))})
+    for number in (1, 1.0, jnp.float32(1)):
+        assert focal_triplet(X, NAMES, **{option: number}).shape == (8,)
+
+
+def test_shapes_are_refused_while_a_program_is_traced():
+    for transformed in (jax.jit(focal_triplet), jax.grad(lambda x, y: focal_triplet(x, y).sum())):
+        with pytest.raises(InputError, match=r"got float32 \[8, 3\], int32 \[8, 1\]"):
+            transformed(jnp.array(X), jnp.array(COLUMN, jnp.int32))
+    shapes = jax.eval_shape(jax.vmap(focal_triplet), MAPS[:, 0], np.ones((8, 2), int))
+    assert shapes.shape == (8, 2)
+
+
+@pytest.mark.parametrize("mining", MININGS)
+@pytest.mark.parametrize("function", [focal_triplet, triplet])
+@pytest.mark.parametrize("rows", [[2], range(8)])
+def test_one_row_that_is_not_a_number_shows_in_every_anchor_that_has_a_triplet(
+    function, mining, rows
+):
+    x, _ = random_batch(14)
+    x[list(rows), 1] = np.nan
+    identities = np.array([0, 0, 1, 1, 2, 2, 3, 4])
+
+    def losses(x):
+        return function(x, identities, mining=mining)
+
+    found, gradient = jax.jit(lambda x: (losses(x), jax.grad(lambda x: losses(x).sum())(x)))(x)
+    np.testing.assert_array_equal(np.isnan(found), identities < 3)
+    assert np.isnan(gradient).any(axis=1).all()
+
+
+def test_distances_to_a_row_that_is_not_a_number_are_none_either():
+    x, _ = random_batch(15)
+    x[2, 0] = np.nan
+    among = np.arange(8) == 2
+
+    def total(x):
+        found = pairwise_distance(x, x)
+        return found[2].sum(), found
+
+    gradient, found = jax.jit(jax.grad(total, has_aux=True))(jnp.float32(x))
+    np.testing.assert_array_equal(np.isnan(found), among | among[:, None])
+    assert np.isnan(gradient[2]).all()
+
+
+def test_a_logit_that_is_not_a_number_shows_in_the_loss_whichever_class_has_it():
+    logits = np.array([[np.nan, 0], [0, np.nan], [0, 0]], np.float32)
+
+    def total(logits):
+        found = attribute_cross_entropy(logits, np.array([1, 1, 0]))
+        return found.sum(), found
+
+    gradient, found = jax.jit(jax.grad(total, has_aux=True))(logits)
+    np.testing.assert_array_equal(np.isnan(found), [True, True, False])
+    assert np.isnan(gradient[:2]).all()
+
+
+def test_a_prediction_that_is_not_a_number_shows_even_where_nothing_is_known():
+    prediction = np.zeros((2, 2, 1, 1), np.float32)
+    prediction[0, 0] = np.nan
+    found = pose_error(prediction, np.zeros_like(prediction), np.zeros_like(prediction))
+    np.testing.assert_array_equal(np.isnan(found), [True, False])
+    ones = np.ones((1, 2, 2, 1), np.float32)
+    assert pose_error(ones, 0 * ones, 1.0) == 2  # a number weighs all alike

@@ -1,6 +1,7 @@
 import json
 import tracemalloc
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -56,6 +57,11 @@ def slow_reference(distances, q_ids, q_cams, g_ids, g_cams, same_camera, max_ran
         return None
     means = [float(np.mean(values)) for values in (at_hits, trapezoid, interpolated, minp)]
     return [np.mean(cmc, axis=0), *means, len(cmc)]
+
+
+def no_zeros(identities):
+    """Of queries, which are nobody's distractors."""
+    return np.where(identities == 0, -1, identities)
 
 
 def as_list(scores):
@@ -114,11 +120,12 @@ def test_distractors_count_as_misses():
     assert one_query([0, 0, 1]).map == pytest.approx(1 / 3)
 
 
-def test_a_query_of_identity_zero_has_no_match():
-    distances = [[0, 1], [0, 1]]
-    scores = evaluate_distances(distances, [0, 1], [1, 1], [0, 1], [2, 2])
-    assert scores.valid_queries == 1
-    assert scores.rank(1) == 0
+def test_people_numbered_from_zero_are_refused_and_not_lost_as_distractors():
+    labels = [0, 1], [1, 1], [0, 1], [2, 2]
+    with pytest.raises(InputError, match=r"1 of 2 queries have the identity 0, .* a distractor"):
+        evaluate_distances([[0, 1], [0, 1]], *labels)
+    with pytest.raises(InputError, match="number the people from 1"):
+        evaluate(np.eye(2), *labels[:2], np.eye(2), *labels[2:])
 
 
 def test_the_standard_rule_drops_the_same_person_in_the_same_camera():
@@ -171,8 +178,11 @@ def test_a_query_without_a_match_is_skipped():
 def test_max_rank_bounds_what_rank_answers():
     with pytest.raises(InputError, match=r"ranks 1 to 3 were evaluated"):
         one_query([1], max_rank=3).rank(4)
-    with pytest.raises(InputError, match="max_rank is 0"):
-        one_query([1], max_rank=0)
+    for wrong in (0, -1, 1.5, float("nan"), "5"):
+        with pytest.raises(InputError, match=r"max_rank is .* a whole number from 1 on"):
+            one_query([1], max_rank=wrong)
+        with pytest.raises(InputError, match=r"rank is .* a whole number from 1 on"):
+            one_query([1]).rank(wrong)
 
 
 def test_scores_can_be_written_as_json():
@@ -198,7 +208,7 @@ def test_scores_can_be_written_as_json():
 def test_scores_equal_a_walk_down_every_ranking(seed, same_camera, levels, cameras, people):
     rng = np.random.default_rng(seed)
     queries, gallery = rng.integers(1, 6), rng.integers(1, 25)
-    q_ids, g_ids = rng.integers(-1, people, queries), rng.integers(-1, people, gallery)
+    q_ids, g_ids = no_zeros(rng.integers(-1, people, queries)), rng.integers(-1, people, gallery)
     q_cams, g_cams = rng.integers(0, cameras, queries), rng.integers(0, cameras, gallery)
     # Whole numbers make many distances equal, and equal in both forms of the arithmetic.
     q = rng.integers(0, levels, (queries, 3)).astype(np.float32)
@@ -226,7 +236,7 @@ def near_twins(queries=23, gallery=301, dim=64):
     identities = rng.integers(0, 9, queries + gallery)
     cameras = rng.integers(0, 4, queries + gallery)
     q, g = slice(queries), slice(queries, None)
-    return rows[q], identities[q], cameras[q], rows[g], identities[g], cameras[g]
+    return rows[q], no_zeros(identities[q]), cameras[q], rows[g], identities[g], cameras[g]
 
 
 def test_rows_that_differ_in_their_last_bits_are_ranked_by_their_true_distance():
@@ -246,7 +256,7 @@ def few_rows(distinct, noise=0.0, people=3, queries=17, gallery=700):
     identities = rng.integers(-1, people + 1, queries + gallery)
     cameras = rng.integers(0, 3, queries + gallery)
     q, g = slice(queries), slice(queries, None)
-    return rows[q], identities[q], cameras[q], rows[g], identities[g], cameras[g]
+    return rows[q], no_zeros(identities[q]), cameras[q], rows[g], identities[g], cameras[g]
 
 
 @pytest.mark.parametrize("same_camera", metrics.SAME_CAMERA)
@@ -355,7 +365,7 @@ def test_scores_do_not_change_with_half_precision_or_lists_of_the_same_numbers()
     labels = [1, 2, 1, 2], [1] * 4
     gallery_labels = [1, 2, 0, 1, 2, 0, 1, 2, -1], [2] * 9
     expected = as_list(evaluate(q, *labels, g, *gallery_labels))
-    for convert in (np.float16, np.float64, np.int8):
+    for convert in (np.float16, np.float64, np.int8, jnp.bfloat16):
         found = evaluate(q.astype(convert), *labels, g.astype(convert), *gallery_labels)
         assert_same(as_list(found), expected)
     assert_same(as_list(evaluate(q.tolist(), *labels, g.tolist(), *gallery_labels)), expected)
@@ -383,6 +393,21 @@ def replaced(**changes):
         ({"gallery": np.full((4, 3), np.inf)}, "4 of 4 gallery embeddings contain NaN or inf"),
         ({"g_ids": [-1] * 4}, "all 4 gallery images have the identity -1"),
         ({"q_ids": [0, -1]}, "number the people from 1"),
+        ({"q_ids": [-1, -1]}, "every query has the identity -1"),
+        ({"g_ids": [1, 2, 0, -2]}, "gallery_identities has -2 among them: expected -1 .junk"),
+        ({"q_ids": np.array([1, 2], np.uint64) + 2**63}, "must fit 64 bits with a sign, but 9223"),
+        ({"q_ids": [1, 2**70]}, "query_identities must be a row of integers.*object"),
+        ({"q_ids": ["1", "2"]}, "query_identities must be a row of integers.*<U1"),
+        ({"q_ids": [[1], [2]]}, r"a row of integers, but came as int64 with the shape \(2, 1\)"),
+        ({"q_ids": [True, True]}, "query_identities must be a row of integers.*bool"),
+        ({"q_ids": np.ma.array([1, 2], mask=[0, 1])}, "query_identities came as a masked array"),
+        ({"gallery": np.ma.zeros((4, 3))}, "gallery embeddings came as a masked array"),
+        ({"gallery": list(np.ma.zeros((4, 3)))}, "gallery embeddings came as a masked array"),
+        ({"gallery": [["1", "2", "3"]] * 4}, "gallery embeddings must be numbers, but came as <U1"),
+        ({"gallery": np.zeros((4, 3), object)}, "gallery embeddings must be numbers.*object"),
+        ({"gallery": np.zeros((4, 3), complex)}, "gallery embeddings must be numbers.*complex128"),
+        ({"gallery": [[0, 1, 2], [0, 1]]}, "gallery embeddings cannot be made an array"),
+        ({"gallery": np.zeros((4, 3, 1))}, r"shape \[gallery, dim\], but came with \(4, 3, 1\)"),
         ({"q_ids": [8, 9]}, "none of the 2 query identities occurs in the gallery"),
         ({"g_cams": [1] * 4}, 'same_camera="drop_same_identity" removed.*same_camera="keep"'),
     ],
@@ -408,6 +433,22 @@ def test_distances_of_a_wrong_shape_or_with_nan_are_refused():
         evaluate_distances(np.zeros((0, 3)), [], [], [1, 2, 0], [2, 2, 2])
     with pytest.raises(InputError, match="1 of 2 queries contain NaN"):
         evaluate_distances([[0, 1, 2], [0, np.nan, 1]], *labels)
+    with pytest.raises(InputError, match="Distances came as a masked array"):
+        evaluate_distances(np.ma.array(np.ones((2, 3)), mask=np.eye(2, 3)), *labels)
+    with pytest.raises(InputError, match="Distances must be numbers, but came as complex64"):
+        evaluate_distances(np.ones((2, 3), np.complex64), *labels)
+
+
+def test_not_a_number_is_refused_even_where_it_is_junk_or_the_query_has_nothing_to_find():
+    with pytest.raises(InputError, match="1 of 2 queries contain NaN"):
+        evaluate_distances([[0, np.nan], [0, 1]], [1, 7], [1, 1], [1, -1], [2, 2])
+    with pytest.raises(InputError, match="1 of 2 queries contain NaN"):
+        evaluate_distances([[0, 1], [np.nan, 1]], [1, 7], [1, 1], [1, -1], [2, 2])
+    rows = np.array([[0.0], [np.nan]])
+    with pytest.raises(InputError, match="1 of 2 gallery embeddings contain NaN"):
+        evaluate(np.zeros((2, 1)), [1, 7], [1, 1], rows, [1, -1], [2, 2])
+    with pytest.raises(InputError, match="1 of 2 query embeddings contain NaN"):
+        evaluate(rows, [1, 7], [1, 1], np.zeros((2, 1)), [1, -1], [2, 2])
 
 
 def test_attribute_scores_of_a_small_table_are_as_worked_by_hand():
@@ -444,8 +485,17 @@ def test_an_attribute_without_labels_has_no_accuracy():
         ([0, 2], [0, 1], "Of the predictions, 1 are no class: expected 0 to 1, but found 2"),
         ([0, 1], [0, -2], "Of the labels, 1 are no class"),
         ([0.5], [1], "predictions must be a row of integers"),
+        ([[0, 1]], [1], "predictions must be a row of integers"),  # one-hot
+        ([0], [[1]], "labels must be a row of integers"),
+        ([0], np.ma.array([1], mask=[True]), "labels came as a masked array"),
     ],
 )
 def test_predictions_and_labels_that_do_not_fit_are_refused(predictions, labels, message):
     with pytest.raises(InputError, match=message):
         attribute_scores(predictions, labels, 2)
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.0, float("nan")])
+def test_a_number_of_classes_that_cannot_be_is_refused(classes):
+    with pytest.raises(InputError, match=r"classes is .* a whole number from 1 on"):
+        attribute_scores([0], [0], classes)

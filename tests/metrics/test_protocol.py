@@ -43,3 +43,5 @@ def test_the_camera_rule_follows_what_is_known():
     assert camera_rule(np.array([0]), np.array([0, 0])) == "keep"
     with pytest.raises(InputError, match="1 of 3 images of query and gallery have no camera"):
         camera_rule(np.array([2]), np.array([1, 0]))
+    with pytest.raises(InputError, match="gallery_cameras must be a row of integers"):
+        camera_rule(np.array([2]), np.array([1.0, np.nan]))

@@ -14,6 +14,8 @@ from fgsam_jax.data.datasets.matlab import read_struct
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.metrics import UNLABELLED
+from fgsam_jax.metrics.protocol import DISTRACTOR
 from fgsam_jax.runtime.files import regular_file
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -110,7 +112,7 @@ def _labels(
     known: Mapping[int, dict[str, int]], identity: int, path: Path, file: Path | None
 ) -> dict[str, int]:
     """The labels of an identity; junk and distractors have none."""
-    if identity > 0 and identity not in known:
+    if identity > DISTRACTOR and identity not in known:
         raise InputError(
             f"{file} has no attributes for identity {identity:04d} of {path}. Use the attribute "
             f"file of this data set, or none."
@@ -126,7 +128,7 @@ def _column(
     if field.endswith("-"):
         names = [field[:-1] + name for name in attribute.classes]
         yes = np.stack([_values(struct, name, 2, people) for name in names]) == 2
-        return np.where(yes.sum(0) == 1, yes.argmax(0), -1)
+        return np.where(yes.sum(0) == 1, yes.argmax(0), UNLABELLED)
     return _values(struct, field, len(attribute.classes), people) - 1
 
 
