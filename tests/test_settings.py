@@ -21,7 +21,7 @@ CALLS = {
     "focal triplet over all": lambda x, people: focal_triplet(x, people, mining="all"),
     "triplet of one person": lambda x, people: triplet(x, 0 * people),
     "cross entropy": lambda x, people: attribute_cross_entropy(x, people - 1),
-    "pose error": lambda x, people: pose_error(x[:, None, None], 0 * x[:, None, None], 1.0),
+    "pose error": lambda x, people: pose_error(x[:, None, None], 0 * x[:, None, None], jnp.ones((1, 1, 1, 1), x.dtype)),
     "count sketch": lambda x, people: count_sketch(x, SKETCH),
 } | {
     method: lambda x, people, method=method: compact_bilinear(

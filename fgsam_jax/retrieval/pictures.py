@@ -48,6 +48,12 @@ def sized(images: Any, size: tuple[int, int], pool: ThreadPoolExecutor) -> Any:
 
     Raises:
       InputError: these are no images, here or when a slice is asked for.
+
+    Example:
+
+      >>> crops = [np.zeros((40, 20, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)]
+      >>> sized(crops, (32, 64), ThreadPoolExecutor(1))[:].shape
+      (2, 64, 32, 3)
     """
     if isinstance(images, _NAME | _CONTENT | Image.Image):
         images = [images]
