@@ -6,10 +6,8 @@ and a part of what is told.
 
 import gc
 import importlib.util
-import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -259,7 +257,6 @@ DATA = [
     (joints(b""), "joints.json"),
     (joints(b"[1, 2]"), "joints.json"),
     (joints(b"\xff"), "joints.json"),
-    (joints(b"[" * 100_000), "joints.json"),
 ]
 
 # The tool that converts weights.
@@ -271,7 +268,7 @@ WEIGHTS = [
     ("{place}/own.csv --to {place}/out.safetensors", "own.csv"),
     ("{place}/im --to {place}/out.safetensors", "im"),
     ("{place}/own.csv --to {place}/out.safetensors --which=oldest", "invalid choice: 'oldest'"),
-    ("{place}/own.csv --two", "unrecognized arguments: --two"),
+    ("{place}/own.csv --to {place}/out.safetensors --two", "unrecognized arguments: --two"),
     ("{place}/empty.pth --to {place}/out.safetensors", "empty.pth"),
     ("{place}/text.pth --to {place}/out.safetensors", "text.pth"),
     ("{place}/text.safetensors --to {place}/out.safetensors", "text.safetensors"),
@@ -300,13 +297,12 @@ def originals(tmp_path_factory):
 
 @pytest.fixture
 def place(originals, tmp_path):
-    return shutil.copytree(originals, tmp_path / "here")
+    return shutil.copytree(originals, tmp_path / "here", copy_function=os.link)
 
 
 @pytest.fixture
 def told(monkeypatch, capfd):
     """What a command says last before it ends, from its arguments."""
-    before = set(flags.FLAGS)
     verbosity, thresholds = logging.get_verbosity(), gc.get_threshold()
 
     def run(command, arguments):
@@ -323,7 +319,7 @@ def told(monkeypatch, capfd):
         return lines[0]
 
     yield run
-    for name in set(flags.FLAGS) - before:
+    for name in [name for name in flags.FLAGS if name.startswith("config.")]:
         delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
     for name in flags.FLAGS:
