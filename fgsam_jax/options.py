@@ -55,7 +55,7 @@ def misfits(value: Any, kind: Any, where: str) -> Iterator[str]:
       kind: its type.
       where: its name in the messages.
     """
-    if dataclasses.is_dataclass(kind) and isinstance(value, kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, kind):
         kinds = get_type_hints(type(value), include_extras=True)
         for name, inner in kinds.items():
             yield from misfits(getattr(value, name), inner, f"{where}.{name}")

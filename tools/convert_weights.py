@@ -56,7 +56,9 @@ def _import(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
     try:
         found = import_weights(readers.read(source), variant=given.variant, partial=given.partial)
     except InputError as error:
-        raise InputError(f"{source}: {error}" if str(source) not in str(error) else error) from None
+        raise InputError(
+            f"{source}: {error}" if str(source) not in str(error) else str(error)
+        ) from None
     storage.save(
         target,
         storage.Weights(found.module, found.variant, found.weights),

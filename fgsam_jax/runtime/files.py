@@ -8,7 +8,7 @@ from typing import Any
 from fgsam_jax.errors import InputError
 
 GIB = 2**30
-_TYPES = {dict: "an object", list: "a list"}
+_TYPES: dict[type, str] = {dict: "an object", list: "a list"}
 
 
 def expanded(path: str | Path) -> Path:

@@ -301,7 +301,7 @@ def test_another_checkpoint_than_the_last_or_best_is_refused(workdir):
 
 def test_a_phase_without_descriptors_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("fgsam_jax.retrieval.embedder.restore", lambda *_: (info("pose"), {}, 1))
-    with pytest.raises(InputError, match="the phase pose of .* gives no descriptors"):
+    with pytest.raises(InputError, match=r"the phase pose of .* gives no descriptors"):
         load(tmp_path, phase="pose")
 
 

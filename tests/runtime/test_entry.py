@@ -54,13 +54,16 @@ def test_a_signal_inside_a_garbage_collection_still_ends_the_command(number, sta
             os.kill(os.getpid(), number)
             time.sleep(0)
 
+    def collect_and_wait():
+        gc.collect()
+        assert sent
+        time.sleep(20)
+
     sent = []
     gc.callbacks.append(collected)
     try:
         with pytest.raises(SystemExit) as stopped, one_line():
-            gc.collect()
-            assert sent
-            time.sleep(20)
+            collect_and_wait()
     finally:
         gc.callbacks.remove(collected)
     assert stopped.value.code == status

@@ -143,15 +143,15 @@ def _unnamed_owners() -> Iterator[None]:
         return
     user, group = pwd.getpwuid, grp.getgrgid
 
-    def named_user(number: int) -> pwd.struct_passwd:
+    def named_user(uid: int) -> pwd.struct_passwd:
         with contextlib.suppress(KeyError):
-            return user(number)
-        return pwd.struct_passwd((str(number), "", number, -1, "", "", ""))
+            return user(uid)
+        return pwd.struct_passwd((str(uid), "", uid, -1, "", "", ""))
 
-    def named_group(number: int) -> grp.struct_group:
+    def named_group(id: int) -> grp.struct_group:
         with contextlib.suppress(KeyError):
-            return group(number)
-        return grp.struct_group((str(number), "", number, []))
+            return group(id)
+        return grp.struct_group((str(id), "", id, []))
 
     pwd.getpwuid, grp.getgrgid = named_user, named_group
     try:
