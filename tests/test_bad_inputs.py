@@ -225,22 +225,6 @@ def joints(content):
     return make
 
 
-def run_folder(name, content):
-    """A run's folder with a file of nonsense."""
-
-    def make(place):
-        (place / "run").mkdir()
-        (place / "run" / name).write_bytes(content)
-        return ""
-
-    return make
-
-
-def a_pipe_for_a_list(place):
-    os.mkfifo(place / "pipe.csv")
-    return f"--config.data.source={place}/pipe.csv"
-
-
 DATA = [
     (no_folder, "empty"),
     (a_file_for_a_folder, "own.csv"),
