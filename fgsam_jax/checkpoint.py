@@ -83,8 +83,10 @@ def restore(
       What it is, its variables as `model.apply` takes them, and its step.
 
     Raises:
-      InputError: there is none, or it is broken.
+      InputError: there is none, it is broken, or `which` is another word.
     """
+    if which not in ("last", "best"):
+        raise InputError(f'which is "last" or "best", got {which!r}')
     if phase is None:
         phase = _last_phase(Path(workdir))
     checkpoints = Checkpoints(checkpoint_folder(workdir, phase))

@@ -8,11 +8,27 @@ one of a `Literal`, or a number within the bounds of fgsam_jax/options.py.
 
 import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.options import Count, Eights, Natural, NonNegative, Positive, Seed, misfits
+from fgsam_jax.options import (
+    Batch,
+    Count,
+    Eights,
+    Exponent,
+    Factor,
+    Line,
+    Name,
+    Natural,
+    NonNegative,
+    Odd,
+    OneOrTwo,
+    Pixels,
+    Rate,
+    Seed,
+    Spread,
+    misfits,
+)
 
 Dtype = Literal["float32", "bfloat16"]
 _UNNAMED: Any = ""  # refused: every phase must say which model it trains
@@ -26,8 +42,8 @@ class Data:
     source: str = "data/Market-1501-v15.09.15"
     attributes: str = ""  # the attribute file; empty: looked for inside the source
     records: str = "~/.cache/fgsam_jax"  # where converted sets are kept
-    height: Count = 256  # [D] silent in the paper; the field's usual size
-    width: Count = 128
+    height: Pixels = 256  # [D] silent in the paper; the field's usual size
+    width: Pixels = 128
     split_seed: Seed = 0  # draws the splits of a set published without: PETA, people in folders
 
 
@@ -40,7 +56,7 @@ class PoseData:
     joints: str = ""  # for a re-identification set: a .json, or a folder of joint files
     height: Eights = 0  # 0: as the images to re-identify; OpenPose's crops are 368x368
     width: Eights = 0
-    sigma: Positive = 7.0  # pixels; OpenPose's
+    sigma: Spread = 7.0  # pixels; OpenPose's
     split: str = "train"
     stream: bool = False  # decode while training instead of keeping a table; for large sets
 
@@ -55,8 +71,8 @@ class Synthetic:
     test_identities: Count = 40
     images_per_identity: Count = 12
     cameras: Count = 6
-    height: Count = 128
-    width: Count = 64
+    height: Pixels = 128
+    width: Pixels = 64
     distractors: Natural = 60
     junk: Natural = 20
     pose_images: Natural = 300
@@ -71,9 +87,9 @@ class Model:
     width: Count = 64  # channels of a ResNet's first stage
     stem: Literal["imagenet", "small"] = "imagenet"
     # [D] of a ResNet, in all 32 as published; 1 gives a map of stride 16, as OSNet has it
-    last_stride: Count = 2
-    pose_width: Positive = 1.0
-    pose_kernel: Count = 7
+    last_stride: OneOrTwo = 2
+    pose_width: Factor = 1.0
+    pose_kernel: Odd = 7
     parse: bool = True  # channel parse blocks; False is Table V's "without CPB"
     sketch: Count = 4096  # [D] standard error of an inner product .037; 2048 gives .060
     # All give the same numbers; "gram" is the fastest on a CPU.
@@ -106,7 +122,7 @@ class Loss:
     bound: NonNegative = (
         0.01  # [P] beta of IV-B; IV-D finds .02 best, on unit vectors both are near 0
     )
-    gamma: NonNegative = 2.0  # [P]
+    gamma: Exponent = 2.0  # [P]
     mining: Literal["hard", "all"] = "hard"  # [D] silent; "all" averages over all triplets
 
 
@@ -114,22 +130,22 @@ class Loss:
 class Phase:
     """One phase of training: a model, what it starts from, its data order and its schedule."""
 
-    name: str = ""  # names its checkpoints
-    title: str = ""  # its row in the results; empty: the name
+    name: Name = ""  # names its checkpoints
+    title: Line = ""  # its row in the results; empty: the name
     model: Literal["pose", "baseline", "intermediate", "fgsam"] = _UNNAMED
-    start_from: tuple[str, ...] = ()  # phases whose matching weights are taken
+    start_from: tuple[Name, ...] = ()  # phases whose matching weights are taken
     triplet: Literal["none", "triplet", "focal"] = "none"  # beside the cross entropies
     # Which of the pose net's parameters are trained; "cpb_only": the channel parse blocks.
     # [D] Eq. (11) has no pose loss.
     train_pose: Literal["cpb_only", "all", "none"] = "cpb_only"
     epochs: Count = 1
-    batch: Count = 64  # [D]
+    batch: Batch = 64  # [D]
     # Gradient accumulation over so many micro-batches: less memory, a second forward pass. Batch
     # normalisation sees one micro-batch at a time, and so do its running means.
-    accumulate: Count = 1
+    accumulate: Batch = 1
     # K of PK sampling, with P = batch / K identities; 0 disables it and shuffles.
     images_per_identity: Natural = 0
-    learning_rate: Positive = 1e-3
+    learning_rate: Rate = 1e-3
     warmup_epochs: NonNegative = 0.0  # the learning rate rises linearly over these
     halve_every: Count = 50  # epochs
     flip: bool = True
@@ -172,7 +188,7 @@ class Config:
     loss: Loss = field(default_factory=Loss)
     compute: Compute = field(default_factory=Compute)
     phases: tuple[Phase, ...] = ()
-    evaluation_batch: Count = 128
+    evaluation_batch: Batch = 128
     restore: Literal["last", "best"] = "last"  # which checkpoint of a phase is evaluated
     repeats: Count = 1  # runs with seed and split_seed raised by 0, 1, ...; tables give the spread
     references: bool = False  # rows for the mean colour and the untrained model in the table
@@ -181,13 +197,20 @@ class Config:
 
 def check(config: Config) -> None:
     """Refuse what cannot run, before anything is loaded. Raises InputError."""
-    for misfit in misfits(config, "config"):
+    for misfit in misfits(config, Config, "config"):
         raise InputError(misfit)
     names = [phase.name for phase in config.phases]
     if not names:
         raise InputError("config.phases is empty: name at least one phase")
-    if len(set(names)) != len(names):
+    if len({name.casefold() for name in names}) != len(names):  # some disks know one case
         raise InputError(f"the phases must have different names, got {', '.join(names)}")
+    if max(config.seed, config.data.split_seed) + config.repeats > 2**32:
+        raise InputError(f"config.repeats={config.repeats} raises a seed to 2**32 or more")
+    if config.restore == "best" and not config.log.evaluate_every:
+        raise InputError(
+            "config.restore=best chooses among evaluations, and config.log.evaluate_every=0 makes "
+            "none inside a phase: set it to 1 or more"
+        )
     for index, phase in enumerate(config.phases):
         _check_phase(phase, f"config.phases[{index}]", names[:index])
 
@@ -197,8 +220,6 @@ def _check_phase(phase: Phase, here: str, earlier: list[str]) -> None:
         if name not in earlier:
             choices = ", ".join(earlier) or "none"
             raise InputError(f"{here}.start_from is one of {choices}; got {name!r}")
-    if not phase.name or Path(phase.name).name != phase.name:
-        raise InputError(f"{here}.name names a folder and cannot be {phase.name!r}")
     for divisor in ("images_per_identity", "accumulate"):
         if phase.batch % (getattr(phase, divisor) or 1):
             raise InputError(
@@ -235,3 +256,23 @@ def from_dict(values: dict) -> Config:
         return Config(**{**values, **made, "phases": phases})
     except (KeyError, TypeError) as error:
         raise InputError(f"the saved configuration is of another version: {error}") from None
+
+
+def told(config: Config) -> dict[str, str]:
+    """Every option as {its name: its value}, but the paths: they may differ between machines."""
+    paths = {"source", "attributes", "records", "joints", "folder"}
+    found: dict[str, str] = {}
+
+    def walk(value: Any, name: str) -> None:
+        inner: Any = None
+        if isinstance(value, dict):
+            inner = {f"{name}.{key}": part for key, part in value.items() if key not in paths}
+        elif isinstance(value, tuple):
+            inner = {f"{name}[{index}]": part for index, part in enumerate(value)}
+        for key, part in (inner or {}).items():
+            walk(part, key)
+        if not inner:
+            found[name] = repr(value)
+
+    walk(to_dict(dataclasses.replace(config, init=Init())), "config")
+    return found

@@ -9,10 +9,12 @@ torchreid's names. docs/weights.md lists what is known, with the licences.
 """
 
 import argparse
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.runtime.entry import one_line
+from fgsam_jax.runtime.files import expanded
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -21,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     from fgsam_jax.weights import hub, readers
 
     source = hub.locate(given.source)
-    target = Path(given.to).expanduser()
+    target = expanded(given.to)
     if (source / "checkpoints").is_dir() or readers.metadata(source).get("format") == "fgsam_jax":
         lines = _export(source, target, given)
     else:
@@ -29,10 +31,13 @@ def main(arguments: list[str] | None = None) -> None:
     print("\n".join([*lines, f"written: {target}"]))
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help tells all")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("--to", required=True, metavar="PATH", help="a .safetensors")
     parser.add_argument("--partial", action="store_true", help="weights may be missing")
@@ -84,7 +89,5 @@ def _export(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line():
         main()
-    except InputError as error:
-        sys.exit(f"error: {error}")

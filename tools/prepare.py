@@ -20,6 +20,7 @@ from ml_collections import config_flags
 from fgsam_jax.config import Config
 from fgsam_jax.errors import InputError
 from fgsam_jax.runtime import cli
+from fgsam_jax.runtime.files import expanded
 
 _SHEET = flags.DEFINE_string("sheet", "prepare.png", "Where the contact sheet goes; empty: none.")
 _LIMIT = flags.DEFINE_integer("limit", None, "List about so many training images.", lower_bound=1)
@@ -41,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
     if first.synthetic.folder:
         render_set(first)
     if _LIMIT.value:
-        limit(first, _LIMIT.value, Path(_TO.value).expanduser())
+        limit(first, _LIMIT.value, expanded(_TO.value))
     else:
-        prepare(first, Path(_SHEET.value).expanduser() if _SHEET.value else None)
+        prepare(first, expanded(_SHEET.value) if _SHEET.value else None)
 
 
 def prepare(config: Config, sheet: Path | None) -> None:

@@ -1,7 +1,6 @@
 """The data sets, splits and batches that a configuration names."""
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgsam_jax.config import Config, Phase
@@ -10,6 +9,7 @@ from fgsam_jax.data.datasets.catalogue import open_set
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.data.table import Table, load_table
 from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.runtime.files import expanded
 
 if TYPE_CHECKING:
     from fgsam_jax.data.datasets.builder import LocalBuilder
@@ -28,9 +28,9 @@ def open_pose(config: Config, *, write: bool = True) -> "LocalBuilder":
 
 
 def _open(config: Config, name: str, source: str, write: bool, **beside: str) -> "LocalBuilder":
-    given: dict[str, Any] = {k: Path(path).expanduser() for k, path in beside.items() if path}
-    records = Path(config.data.records).expanduser()
-    return open_set(name, Path(source).expanduser(), records, write=write, **given)
+    given: dict[str, Any] = {k: expanded(path) for k, path in beside.items() if path}
+    records = expanded(config.data.records)
+    return open_set(name, expanded(source), records, write=write, **given)
 
 
 class Datasets:
@@ -84,6 +84,16 @@ class Datasets:
             return self.pose(split).digest
         builder = self._pose_builder
         return f"{builder.name} {split} of {builder.info.splits[split].num_examples}"
+
+    def digests(self, *, training: bool) -> dict[str, str]:
+        """Short names for what a run is judged on and, in training, learns from, by what it is."""
+        models = {phase.model for phase in self._config.phases}
+        splits = ("query", "gallery", *(["train"] if training else []))
+        people = splits if models != {"pose"} else ()
+        found = {f"config.data ({split})": self.table(split).digest for split in people}
+        if training and "pose" in models:
+            found["config.pose_data"] = self.pose_digest
+        return found
 
     @property
     def _pose_size(self) -> tuple[int, int]:

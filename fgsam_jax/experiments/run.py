@@ -11,6 +11,8 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import reference_rows, restored_results
 from fgsam_jax.experiments import tables
 from fgsam_jax.models.factory import check_backbone
+from fgsam_jax.runtime import distributed
+from fgsam_jax.runtime.files import expanded
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import phase_info
 from fgsam_jax.training.loop import train
@@ -41,9 +43,9 @@ def run_experiment(config: Config, workdir: Path, *, training: bool) -> None:
     # A run that was stopped has fewer rows, and takes no part in the spread.
     runs = [rows for rows in runs if len(rows) == max(map(len, runs))]
     if runs:
-        say(f"\nMean and standard deviation of {len(runs)} runs:\n{tables.spread_table(runs)}")
         path = workdir / ("table.json" if training else "evaluation.json")
         write_atomically(path, json.dumps({"config": dataclasses.asdict(config), "runs": runs}))
+        say(f"\nMean and standard deviation of {len(runs)} runs:\n{tables.spread_table(runs)}")
         say(f"\nwrote {path}")
 
 
@@ -89,6 +91,7 @@ def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     if config.synthetic.folder:
         render_set(config)
     datasets = Datasets(config)
+    distributed.check_alike(lambda: datasets.digests(training=training))
     results = (train if training else restored_results)(config, workdir, datasets)
     rows = [result for result in results if "evaluation" in result]
     if not rows:
@@ -96,11 +99,11 @@ def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     if config.references:
         last = [phase for phase in config.phases if phase.model != "pose"][-1]
         rows = reference_rows(phase_info(config, last, datasets), datasets) + rows
-    say("\n" + tables.report(rows))
     path = workdir / ("table.json" if training else "evaluation.json")
     write_atomically(
         path, json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1)
     )
+    say("\n" + tables.report(rows))
     written = [path, *(draw_results(workdir, datasets) if training and config.log.pictures else [])]
     say("\nwrote " + ", ".join(map(str, written)))
     return rows
@@ -108,21 +111,16 @@ def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
 
 def render_set(config: Config) -> None:
     """Write the synthetic set of the configuration, once; of several processes the others wait."""
-    from filelock import FileLock
     from tqdm import tqdm
 
     from fgsam_jax.data.synthetic.render import render
 
     arguments = dataclasses.asdict(config.synthetic)
     folder = arguments.pop("folder")
-    Path(folder).parent.mkdir(parents=True, exist_ok=True)
-    with (
-        FileLock(f"{folder}.lock"),
-        tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar,
-    ):
+    with tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        render(folder, progress=show, **arguments)
+        render(expanded(folder), progress=show, **arguments)

@@ -123,14 +123,21 @@ def load(
         Descriptors are float32 in either.
 
     Raises:
-      InputError: there is no such checkpoint or dtype, or the checkpoint is broken.
+      InputError: there is no such checkpoint or dtype, the phase gives no descriptors, or the
+        checkpoint is broken.
 
     Example:
       >>> embedder = fgsam_jax.load("runs/market", which="best")  # doctest: +SKIP
       >>> embedder.embed("query/0001_c1s1_001051_00.jpg").shape  # doctest: +SKIP
       (1, 2304)
     """
-    return Embedder(*restore(Path(workdir), phase, which), dtype=dtype)
+    info, variables, step = restore(Path(workdir), phase, which)
+    if info.kind == "pose":
+        raise InputError(
+            f"the phase {phase} of {workdir} estimates joints and gives no descriptors: name "
+            "another, or none for the last that does"
+        )
+    return Embedder(info, variables, step, dtype=dtype)
 
 
 def _model(info: CheckpointInfo, dtype: str | None) -> nn.Module:

@@ -11,6 +11,16 @@ GIB = 2**30
 _TYPES: dict[type, str] = {dict: "an object", list: "a list"}
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with its ~ as the home folder. Raises InputError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{path} cannot be found, as there is no home folder: set HOME or give a full path"
+        ) from None
+
+
 def regular_file(path: Path, *, limit: int = 64 * GIB) -> Path:
     """The path, if it is a regular file of at most `limit` bytes.
 

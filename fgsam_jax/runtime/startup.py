@@ -44,11 +44,20 @@ def _keep_freed_memory() -> None:
 
 
 def _keep_programs() -> None:
-    """Keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where already."""
+    """Keep compiled programs between runs, unless JAX_COMPILATION_CACHE_DIR says where already.
+
+    Without a home folder that can be written to, in a container say, none are kept.
+    """
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path("~/.cache/fgsam_jax/programs").expanduser() / _processor()
+        try:
+            folder = Path("~/.cache/fgsam_jax/programs").expanduser() / _processor()
+            folder.mkdir(parents=True, exist_ok=True)
+        except (RuntimeError, OSError):
+            return
+        if not os.access(folder, os.W_OK):
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

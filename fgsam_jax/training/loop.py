@@ -92,6 +92,8 @@ class _PhaseTraining:
         state, seconds = first_state(
             self._checkpoints, self._info, workdir, optimizer, seed, phase, self._last
         )
+        begins = f"the state that {phase.name} begins with"
+        distributed.check_alike(lambda: {begins: distributed.digest(jax.device_get(state))})
         self._state, self._key = replicate(state), replicate(jax.random.key(seed))
         model = self._info.model(axis_name=AXIS)
         self._update = parallel_train_steps(make_update(config, phase, model, optimizer))

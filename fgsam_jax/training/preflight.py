@@ -1,7 +1,9 @@
 """What is refused before a run trains: a folder of another run, and whatever would fail later."""
 
+import hashlib
 import json
 import shutil
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from fgsam_jax.labels.skeleton import PARTS
 from fgsam_jax.models.factory import variable_shapes
 from fgsam_jax.models.fgsam import PLENARY
 from fgsam_jax.runtime import distributed
+from fgsam_jax.runtime.files import read_bytes
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import converted_weights, phase_info
 
@@ -42,11 +45,6 @@ def check_phases(
       InputError: a phase cannot be trained or evaluated; the message says why.
     """
     devices = jax.device_count()
-    if devices != jax.local_device_count() * jax.process_count():
-        raise InputError(
-            f"this process has {jax.local_device_count()} of {devices} devices of "
-            f"{jax.process_count()} processes: all must have equally many"
-        )
     for phase in config.phases:
         datasets.batches(phase, seed=0, devices=devices)
         info = phase_info(config, phase, datasets)
@@ -163,6 +161,15 @@ def record_config(config: Config, workdir: Path, changed: Collection[str]) -> No
             shutil.rmtree(checkpoint_folder(workdir, name), ignore_errors=True)
     write_atomically(workdir / _KEPT, json.dumps(_plain(config), indent=1))
     distributed.wait("the configuration is written")
+    distributed.check_alike(lambda: {str(workdir / _KEPT): _seen(workdir / _KEPT)})
+
+
+def _seen(path: Path) -> str:
+    """A digest of what the first process has written, if this one is in the same folder."""
+    until = time.monotonic() + 60  # a network's disk may take its time
+    while not path.is_file() and time.monotonic() < until:
+        time.sleep(1)
+    return hashlib.sha256(read_bytes(path)).hexdigest()[:16]
 
 
 def _plain(config: Config) -> dict:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.runtime.files import expanded
 from fgsam_jax.weights.readers import one_line, sha256
 
 _PLACE = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+?))?/([^@#]+)")
@@ -20,7 +21,7 @@ def locate(name: str) -> Path:
       InputError: the file is not there, not to be had, or has another checksum.
     """
     place, _, checksum = name.partition("#sha256=")
-    path = _download(place) if place.startswith("hf://") else Path(place).expanduser()
+    path = _download(place) if place.startswith("hf://") else expanded(place)
     if not path.exists():
         raise InputError(f"there is no file {path}")
     if checksum and (found := sha256(path)) != checksum.strip().lower():

@@ -394,6 +394,17 @@ def test_descriptors_of_bfloat16_are_near_those_of_float32(phase):
     assert 0 < np.linalg.norm(half - single, axis=1).max() < 2e-2
 
 
+def test_another_checkpoint_than_the_last_or_best_is_refused(workdir):
+    with pytest.raises(InputError, match='which is "last" or "best", got \'oldest\''):
+        load(workdir, which="oldest")
+
+
+def test_a_phase_without_descriptors_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("fgsam_jax.retrieval.embedder.restore", lambda *_: (info("pose"), {}, 1))
+    with pytest.raises(InputError, match=r"the phase pose of .* gives no descriptors"):
+        load(tmp_path, phase="pose")
+
+
 def test_an_unknown_dtype_is_refused(workdir):
     with pytest.raises(InputError, match=r"dtype is .* got 'float16'"):
         load(workdir, dtype="float16")

@@ -58,7 +58,7 @@ def open_builder(
         config = SourceConfig(name=name, source=source, attributes=found, joints=points)
         return builder_class(config=config, data_dir=records)
 
-    with _quiet():
+    with _quiet(), _unnamed_owners():
         builder = make()
         if not write:
             return builder
@@ -127,3 +127,34 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.set_verbosity(verbosity)
         tfds.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _unnamed_owners() -> Iterator[None]:
+    """Answers for a user id without a name, as in a container, with the number.
+
+    etils, by which TFDS asks for the size of a file, also asks for its owner's name.
+    """
+    try:
+        import grp
+        import pwd
+    except ImportError:  # Windows
+        yield
+        return
+    user, group = pwd.getpwuid, grp.getgrgid
+
+    def named_user(uid: int) -> pwd.struct_passwd:
+        with contextlib.suppress(KeyError):
+            return user(uid)
+        return pwd.struct_passwd((str(uid), "", uid, -1, "", "", ""))
+
+    def named_group(id: int) -> grp.struct_group:
+        with contextlib.suppress(KeyError):
+            return group(id)
+        return grp.struct_group((str(id), "", id, []))
+
+    pwd.getpwuid, grp.getgrgid = named_user, named_group
+    try:
+        yield
+    finally:
+        pwd.getpwuid, grp.getgrgid = user, group

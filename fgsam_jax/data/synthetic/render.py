@@ -6,15 +6,16 @@ arguments alone.
 """
 
 import functools
+import glob
 import io
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from fgsam_jax.data.synthetic.body import sample_pose
 from fgsam_jax.data.synthetic.pedestrian import Canvas, Figure, draw, visibility
@@ -102,19 +103,20 @@ def render(
     folder = Path(folder)
     if _is_done(folder, about):
         return
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
-        _write(part, about, progress)
-        (part / "about.json").write_text(json.dumps(about, indent=2) + "\n")
-        part.rename(folder)
-    except OSError:
-        # Another process may have finished the same folder meanwhile.
-        if not _is_done(folder, about):
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if _is_done(folder, about):  # by the process that had the lock
+            return
+        for part in folder.parent.glob(f".{glob.escape(folder.name)}*.part"):
+            shutil.rmtree(part)  # of a killed process
+        part = folder.with_name(f".{folder.name}.part")
+        try:
+            part.mkdir()
+            _write(part, about, progress)
+            (part / "about.json").write_text(json.dumps(about, indent=2) + "\n")
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _check(about: dict[str, int]) -> None:

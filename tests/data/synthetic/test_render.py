@@ -192,6 +192,15 @@ def test_boxes_and_outlines_agree(coco):
         assert 0 < note["area"] <= width * height
 
 
+def test_what_a_killed_rendering_has_left_is_removed_by_the_next(tmp_path):
+    for name in (".set.part", ".set.4711.part", ".other.part"):
+        (tmp_path / name / "market1501").mkdir(parents=True)
+    none = dict.fromkeys(SMALL, 0) | {"images_per_identity": 4}
+    render(tmp_path / "set", **none)
+    left = {path.name for path in tmp_path.iterdir()} - {"set.lock"}
+    assert left == {"set", ".other.part"}
+
+
 def test_people_without_keypoints_and_crowds_are_among_the_scenes(coco):
     bare = [note for note in coco["annotations"] if not note["num_keypoints"]]
     assert any(not note["iscrowd"] for note in bare)

@@ -1,0 +1,41 @@
+import pwd
+
+import jax
+import pytest
+
+from fgsam_jax.errors import InputError
+from fgsam_jax.runtime import startup
+from fgsam_jax.runtime.files import expanded
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """As in a container whose user id has no name."""
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home_no_compiled_programs_are_kept(homeless, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    before = jax.config.jax_compilation_cache_dir
+    startup._keep_programs()
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_home_that_cannot_be_written_to_keeps_no_compiled_programs(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    before = jax.config.jax_compilation_cache_dir
+    startup._keep_programs()
+    assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_path_from_a_home_that_is_not_there_is_named(homeless):
+    with pytest.raises(InputError, match=r"~/sets cannot be found.*set HOME"):
+        expanded("~/sets")
+    assert str(expanded("sets")) == "sets"
