@@ -16,12 +16,17 @@ PEOPLE = np.array([0, 0, 1, 1, 1, 2, 2, 3], np.int32)  # the last has no positiv
 BINS, SIGNS = np.array([0, 3, 3, 7, 1, 0], np.int32), np.array([1, -1, 1, 1, -1, 1], np.int8)
 SKETCH = CountSketch(BINS, SIGNS, size=8)
 
+
+def maps(rows):
+    return rows[:, None, None]
+
+
 CALLS = {
     "focal triplet": lambda x, people: focal_triplet(x, people),
     "focal triplet over all": lambda x, people: focal_triplet(x, people, mining="all"),
     "triplet of one person": lambda x, people: triplet(x, 0 * people),
     "cross entropy": lambda x, people: attribute_cross_entropy(x, people - 1),
-    "pose error": lambda x, people: pose_error(x[:, None, None], 0 * x[:, None, None], jnp.ones((1, 1, 1, 1), x.dtype)),
+    "pose error": lambda x, people: pose_error(maps(x), 0 * maps(x), maps(x) ** 0),
     "count sketch": lambda x, people: count_sketch(x, SKETCH),
 } | {
     method: lambda x, people, method=method: compact_bilinear(
