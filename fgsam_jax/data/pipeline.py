@@ -30,7 +30,8 @@ def open_pose(config: Config, *, write: bool = True) -> "LocalBuilder":
 def _open(config: Config, name: str, source: str, write: bool, **beside: str) -> "LocalBuilder":
     given: dict[str, Any] = {k: Path(path).expanduser() for k, path in beside.items() if path}
     records = Path(config.data.records).expanduser()
-    return open_set(name, Path(source).expanduser(), records, write=write, **given)
+    folder, outside = Path(source).expanduser(), config.data.outside
+    return open_set(name, folder, records, write=write, outside=outside, **given)
 
 
 class Datasets:

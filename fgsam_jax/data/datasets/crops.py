@@ -17,6 +17,7 @@ from fgsam_jax.data.datasets.joint_files import read_joints
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
+from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK
 
 # What a shard writes: numbered examples.
 Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
@@ -25,6 +26,16 @@ Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
 _CROPS_OF_A_SHARD = 5000
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+# What else is an image, to a person who looks into a folder.
+OTHER_SUFFIXES = (
+    ".jpe", ".jfif", ".jp2", ".jxl", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff",
+    ".pgm", ".ppm", ".pnm", ".tga", ".dib", ".exr", ".hdr", ".raw", ".dng", ".npy",
+)  # fmt: skip
+# Folders that programs leave: archives of a Mac, stores on a network, notebooks, bins of deleted files.
+_NO_PART = frozenset({
+    "__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found",
+    "$recycle.bin", "system volume information", "thumbs", "thumbnails", "__pycache__",
+})  # fmt: skip
 
 # Identity and camera are all that is read from a name such as 0002_c1s1_000451_03.jpg; nine digits
 # fit the 32 bits of a table, and camera 0 would be an unknown one.
@@ -58,12 +69,18 @@ class CropsBuilder(LocalBuilder):
     [people, 18, 3] in pixels of the crop, in the order and with the states of `Table.joints`.
     """
 
+    SUFFIXES: ClassVar[tuple[str, ...]] = SUFFIXES
     # What was published, by split: (images, identities above 0), to be compared by a person.
     PUBLISHED: ClassVar[Mapping[str, tuple[int, int]]] = {}
 
     def crops(self) -> dict[str, list[Crop]]:
         """The crops of every split, in the order of their rows. Reads no image."""
         raise NotImplementedError
+
+    @staticmethod
+    def roots(source: Path) -> list[Path]:
+        """The folders that hold the images and nothing else."""
+        return [source] if source.is_dir() else []
 
     def images(self) -> dict[str, list[Path]]:
         """The crops' files."""
@@ -144,6 +161,23 @@ def parse_name(path: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def check_roles(splits: Mapping[str, list[Crop]]) -> None:
+    """Refuse who cannot be where they are: nobody is learned from, and no distractor looked for.
+
+    Raises:
+      InputError: junk or a distractor in train, or a distractor in query.
+    """
+    for split, nobody in (("train", (DISTRACTOR, JUNK)), ("query", (DISTRACTOR,))):
+        for crop in splits.get(split, ()):
+            if crop.identity in nobody:
+                kind = "junk" if crop.identity else "a distractor"
+                raise InputError(
+                    f"{crop.path} has the identity {crop.identity}, {kind}, and is in the split "
+                    f"{split}, which shows people: these count from 1. Move it to the gallery or "
+                    f"leave it out; if it shows a person, number all people from 1."
+                )
+
+
 def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     """The images of a folder, sorted; Thumbs.db and hidden files are no part of a set."""
     # Sorting the 36,036 paths of Market-1501 took a third of the time to open it; names are quick.
@@ -152,3 +186,34 @@ def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
         for name in sorted(os.listdir(folder))
         if name.lower().endswith(suffixes) and not name.startswith(".")
     ]
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted, without hidden ones and what programs leave."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(x.path) for x in entries if _is_part(x.name) and x.is_dir())
+
+
+def images_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
+    """The images of a folder and of all folders in it, but for what is no part of a set."""
+    for place, folders, _ in os.walk(folder):
+        folders[:] = sorted(filter(_is_part, folders))
+        yield from images_in(Path(place), suffixes)
+
+
+def check_depth(folder: Path) -> None:
+    """Refuse images in folders of a folder of images: they would be passed over.
+
+    Raises:
+      InputError: there are some.
+    """
+    for inside in folders_in(folder):
+        if next(images_below(inside), None):
+            raise InputError(
+                f"{folder} holds images one level too deep, in {inside.name}: put them into "
+                f"{folder}, or remove them."
+            )
+
+
+def _is_part(name: str) -> bool:
+    return not name.startswith(".") and name.casefold() not in _NO_PART

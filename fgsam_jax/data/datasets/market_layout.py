@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in, parse_name
+from fgsam_jax.data.datasets.crops import (
+    Crop,
+    CropsBuilder,
+    check_depth,
+    check_roles,
+    images_in,
+    parse_name,
+)
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
@@ -34,6 +41,7 @@ class MarketLayout(CropsBuilder):
     ATTRIBUTES: ClassVar[tuple[Attribute, ...]]
     STRUCT: ClassVar[str]
     FIELDS: ClassVar[Mapping[str, str]]
+    SUFFIXES = (".jpg",)
 
     @classmethod
     def find_attributes(cls, source: Path, attributes: Path | None) -> Path | None:
@@ -49,14 +57,20 @@ class MarketLayout(CropsBuilder):
 
     @classmethod
     def _images(cls, source: Path) -> dict[str, list[Path]]:
-        found = {split: images_in(source / folder, (".jpg",)) for split, folder in FOLDERS.items()}
+        found = {split: images_in(source / folder, cls.SUFFIXES) for split, folder in FOLDERS.items()}
         for split, images in found.items():
+            check_depth(source / FOLDERS[split])
             if not images:
                 raise InputError(
                     f"{cls.TITLE} at {source} is incomplete: {FOLDERS[split]} holds no .jpg. "
                     f"Unpack the data set again."
                 )
         return found
+
+    @staticmethod
+    def roots(source: Path) -> list[Path]:
+        """The three folders; beside them lie others, as published."""
+        return [source / folder for folder in FOLDERS.values()]
 
     def attributes(self) -> tuple[Attribute, ...]:
         """Those of the published file."""
@@ -73,6 +87,7 @@ class MarketLayout(CropsBuilder):
                 identity, camera = parse_name(path)
                 labels = {} if known is None else _labels(known, identity, path, file)
                 found[split].append(Crop(path, path.name, identity, camera, labels))
+        check_roles(found)
         return found
 
     @classmethod
