@@ -84,7 +84,13 @@ class Datasets:
         if not self.pose_streams:
             return self.pose(split).digest
         builder = self._pose_builder
-        return f"{builder.name} {split} of {builder.info.splits[split].num_examples}"
+        return f"{builder.name} {split} of {builder.builder_config.name}"
+
+    def test_digest(self, model: str) -> str:
+        """A short name for what a model of a kind is judged on."""
+        if model == "pose":
+            return self.pose("val").digest
+        return f"{self.table('query').digest} {self.table('gallery').digest}"
 
     @property
     def _pose_size(self) -> tuple[int, int]:

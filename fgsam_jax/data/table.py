@@ -1,5 +1,6 @@
 """A split as arrays."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ class Table:
         labels = np.searchsorted(people, self.identities)
         return np.where(self.identities > 0, labels, -1).astype(np.int32)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """A short name for the rows: the bytes of their files, and all that is said of them."""
         digest = hashlib.sha256("\0".join(self.names.tolist()).encode())

@@ -97,9 +97,7 @@ def _read_cache(folder: Path, origin: dict[str, Any]) -> dict[str, np.ndarray] |
 def _checksum(path: Path) -> int:
     """CRC-32 of a file's content, taken once while the file is as it was."""
     stat = path.stat()
-    return _checksum_of_state(
-        path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
-    )
+    return _checksum_of_state(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @functools.cache

@@ -8,12 +8,14 @@ import numpy as np
 
 from fgsam_jax.data.checks import File, Problem, Splits, cameras, identities, sides
 from fgsam_jax.data.datasets.crops import Crop
+from fgsam_jax.errors import printable
 from fgsam_jax.experiments.tables import aligned
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import JOINTS
 
 # So many cases of a problem are listed, the others counted.
 LISTED = 20
+_LONGEST = 600
 
 
 def drawn_text(crops: Splits, seed: int) -> str:
@@ -110,7 +112,8 @@ def joint_text(joints: np.ndarray, mask: np.ndarray, split: str) -> str:
 def problem_text(problem: Problem) -> str:
     """A problem with its first cases."""
     kind = "error" if problem.fatal else "warning"
-    lines = [f"{kind}: {problem.text}", *(f"    {case}" for case in problem.cases[:LISTED])]
+    cases = (f"    {printable(case, _LONGEST)}" for case in problem.cases[:LISTED])
+    lines = [f"{kind}: {printable(problem.text, _LONGEST)}", *cases]
     more = len(problem.cases) - LISTED
     return "\n".join([*lines, f"    and {more:,} more"] if more > 0 else lines)
 

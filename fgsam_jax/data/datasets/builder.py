@@ -60,8 +60,8 @@ class Records:
             yield
         except (RuntimeError, OSError, ValueError, IndexError) as error:
             raise InputError(
-                f"the records in {self._builder.data_dir} are damaged ({error}): remove that folder, and the "
-                f"next start makes them anew"
+                f"the records in {self._builder.data_dir} are damaged ({error}): remove that "
+                f"folder, and the next start makes them anew"
             ) from error
 
 

@@ -31,7 +31,7 @@ OTHER_SUFFIXES = (
     ".jpe", ".jfif", ".jp2", ".jxl", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff",
     ".pgm", ".ppm", ".pnm", ".tga", ".dib", ".exr", ".hdr", ".raw", ".dng", ".npy",
 )  # fmt: skip
-# Folders that programs leave: archives of a Mac, stores on a network, notebooks, bins of deleted files.
+# Folders that programs leave: archives of a Mac, stores on a network, bins of deleted files.
 _NO_PART = frozenset({
     "__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found",
     "$recycle.bin", "system volume information", "thumbs", "thumbnails", "__pycache__",

@@ -156,8 +156,7 @@ def _identities(file: Path, lines: list[int], values: list[str]) -> list[int]:
             f"{file} has names and numbers as identities: {name!r} in line {named}, {number!r} in "
             f"line {numbered}. Use one kind."
         )
-    stand = {name: f"{file}, line {line}" for name, line in (names | people).items()}
-    check_distinct("identities", stand)
+    _check_distinct(file, "identities", names | people)
     numbers = {name: number for number, name in enumerate(sorted(names), 1)}
     return [numbers[value] if value in numbers else int(value) for value in values]
 
@@ -171,7 +170,7 @@ def _cameras(file: Path, lines: list[int], values: list[str] | None) -> list[int
         if is_missing(name):
             what = f"the camera is {name or 'empty'}; give one to every image, or to none"
             raise _wrong(file, line, what)
-    check_distinct("cameras", {name: f"{file}, line {line}" for name, line in first.items()})
+    _check_distinct(file, "cameras", first)
     names = sorted(first)
     if all(_WHOLE_NUMBER.fullmatch(name) for name in names):
         for line, value in zip(lines, values, strict=True):
@@ -218,8 +217,12 @@ def _attribute(file: Path, column: str, values: list[str]) -> Attribute:
             why = why or f"has a value that cannot be printed, {value!r}"
     if why:
         raise InputError(f"{file}: the column {column!r} {why}. Correct or remove it.")
-    check_distinct("classes", dict.fromkeys(classes, f"{file}, column {column!r}"))
+    check_distinct(f"{file}, column {column!r}: the classes", dict.fromkeys(classes, ""))
     return Attribute(name, part, tuple(classes))
+
+
+def _check_distinct(file: Path, what: str, lines: dict[str, int]) -> None:
+    check_distinct(f"{file}: the {what}", {name: f" (line {n})" for name, n in lines.items()})
 
 
 def _wrong(file: Path, line: int, what: str) -> InputError:

@@ -125,12 +125,14 @@ def _by_person(source: Path, found: dict[str, dict[str, list[Path]]]) -> Splits:
             f"{str(other.relative_to(source))!r} does not. Rename one of them, or use a CSV."
         )
     special = {"-1": -1, "0000": 0} if named else {}
-    folders = {name: str(images[0].parent) for split in found.values() for name, images in split.items()}
-    for person, folder in folders.items():
+    everybody = sorted({person for split in found.values() for person in split})
+    for person in everybody:
         if is_missing(person):
-            raise InputError(f"{folder} is named {person!r}, which is nobody: rename or remove it")
-    check_distinct("people", folders)
-    people = sorted(folders.keys() - special.keys())
+            raise InputError(
+                f"{source} has a folder {person!r}, which names nobody: rename or remove it."
+            )
+    check_distinct(f"{source}: the people", dict.fromkeys(everybody, ""))
+    people = [person for person in everybody if person not in special]
     numbers = special | {person: number for number, person in enumerate(people, 1)}
     return {
         split: [

@@ -72,8 +72,6 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
     if images:
         check_depth(folder)
         return {"": images}
-    for name in people:
-        check_depth(folder / name)
     if not people:
         deep = [folder / name for name in inside if next(images_below(folder / name), None)]
         if deep:
@@ -84,4 +82,6 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
             f"{folder} holds no image ({', '.join(SUFFIXES)}): expected {KINDS}, found "
             f"{', '.join(map(repr, here[:6])) or 'an empty folder'}{', ...' * (len(here) > 6)}."
         )
+    for name in inside:
+        check_depth(folder / name)
     return people

@@ -57,7 +57,9 @@ class MarketLayout(CropsBuilder):
 
     @classmethod
     def _images(cls, source: Path) -> dict[str, list[Path]]:
-        found = {split: images_in(source / folder, cls.SUFFIXES) for split, folder in FOLDERS.items()}
+        found = {
+            split: images_in(source / folder, cls.SUFFIXES) for split, folder in FOLDERS.items()
+        }
         for split, images in found.items():
             check_depth(source / FOLDERS[split])
             if not images:

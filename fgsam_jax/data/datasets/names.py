@@ -1,4 +1,4 @@
-"""Names of people, cameras and classes as they are written: which say nothing, and which are one."""
+"""Names of people, cameras and classes as people write them: no name at all, or one name twice."""
 
 import re
 import unicodedata
@@ -27,21 +27,21 @@ def check_distinct(what: str, names: Mapping[str, str]) -> None:
     number is written: Anna and anna, a Mac's José and everyone else's, 1, 01 and 1.0.
 
     Args:
-      what: they name, in the plural.
-      names: {name: where it stands}.
+      what: they name, with the file or folder that has them.
+      names: {name: where it stands there}.
 
     Raises:
-      InputError: it says both names and both places.
+      InputError: it says both names.
     """
     seen: dict[str, str] = {}
-    for name in names:
+    for name, where in names.items():
         first = seen.setdefault(_folded(name), name)
         if first != name:
             alike = unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", name)
             show = ascii if alike else repr
             raise InputError(
-                f"the {what} {show(first)} ({names[first]}) and {show(name)} ({names[name]}) seem "
-                f"to be one, written in two ways: write both in one way, or rename one"
+                f"{what} {show(first)}{names[first]} and {show(name)}{where} seem to be one, "
+                f"written in two ways: write both in one way, or rename one."
             )
 
 

@@ -16,7 +16,7 @@ from absl import logging
 from filelock import FileLock
 
 from fgsam_jax.data.datasets.builder import LocalBuilder, SourceConfig
-from fgsam_jax.data.datasets.source import fingerprint
+from fgsam_jax.data.datasets.source import fingerprint, remember
 from fgsam_jax.errors import InputError
 
 # What a user can mend when a folder cannot be written.
@@ -57,10 +57,10 @@ def open_builder(
     files = _check_given(builder_class, source, given, points)
     found = builder_class.find_attributes(source, given)
     beside = [path for path in (found, points) if path is not None]
-    name = _UNREAD
+    name, memory = _UNREAD, None
     if write:
         known = records / builder_class.name / "known"
-        name = fingerprint(source, files, beside, known=known)
+        name, memory = fingerprint(source, files, beside, known=known)
 
     def make() -> LocalBuilder:
         config = SourceConfig(
@@ -71,7 +71,10 @@ def open_builder(
     home = records / builder_class.name / name
     folder = home / str(builder_class.VERSION)
     with _quiet():
-        if not write or _is_whole(folder):
+        if memory is None:
+            return make()
+        if _is_whole(folder):
+            remember(name, memory)
             return make()
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -91,6 +94,7 @@ def open_builder(
                     f"another folder."
                 ) from error
             raise
+        remember(name, memory)
         return make()
 
 

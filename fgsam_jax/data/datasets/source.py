@@ -57,22 +57,27 @@ def check_layout(title: str, source: Path, expected: list[str]) -> None:
 
 def fingerprint(
     source: Path, files: Iterable[Path], beside: Iterable[Path] = (), *, known: Path
-) -> str:
+) -> tuple[str, Path]:
     """A short name for what the files hold: the same names and bytes, and only they, have it.
 
-    Names are relative to `source`, so a moved or copied folder keeps its records; the attributes
-    and joints `beside` it, files or folders of files, count by their content alone.
+    Names are relative to `source`, or to the folder of a CSV, so a moved or copied set keeps its
+    records; the attributes and joints `beside` it, files or folders of files, count by their
+    content alone.
 
     Reading Market-1501's 32,668 files takes a second or two, from a slow disk minutes, and asking
     for their sizes, times of change and numbers on the disk a tenth of a second. So a content is
     remembered in the folder `known` under a digest of these: other bytes behind the same name, size
     and time of writing still have another time of change (ctime) or number.
 
+    Returns:
+      The name, and the file that `remember` keeps it in.
+
     Raises:
       InputError: a file cannot be read, or its name is not Unicode.
     """
-    inside = os.path.join(source, "")
-    places = [(str(path).removeprefix(inside), path) for path in files]
+    home = os.path.join(source if source.is_dir() else source.parent, "")
+    absolute = os.path.join(os.path.abspath(home), "")
+    places = [(str(path).removeprefix(home).removeprefix(absolute), path) for path in files]
     places += [("", path) for given in beside for path in _files_of(given)]
     state = hashlib.sha256()
     for place, path in places:
@@ -87,20 +92,24 @@ def fingerprint(
     memory = known / state.hexdigest()[:32]
     try:
         if _NAME.fullmatch(found := memory.read_text()):
-            return found
+            return found, memory
     except (OSError, ValueError):
         pass
     bar = tqdm(places, "reading", unit=" files", delay=1, leave=False, disable=None)
     content = hashlib.sha256()
     for place, path in bar:
         content.update(f"{place}\0".encode() + _digest(path))
-    name = content.hexdigest()[:16]
-    with contextlib.suppress(OSError):  # what cannot be remembered is read again
-        known.mkdir(parents=True, exist_ok=True)
-        scratch = memory.with_name(f"{memory.name}.{os.getpid()}")
-        scratch.write_text(name)
-        scratch.replace(memory)
-    return name
+    return content.hexdigest()[:16], memory
+
+
+def remember(name: str, memory: Path) -> None:
+    """Keep a fingerprint for the next start, where that can be written."""
+    with contextlib.suppress(OSError):
+        if not memory.exists():
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            scratch = memory.with_name(f"{memory.name}.{os.getpid()}")
+            scratch.write_text(name)
+            scratch.replace(memory)
 
 
 def _files_of(given: Path) -> list[Path]:
