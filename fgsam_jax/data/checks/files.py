@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import UnidentifiedImageError
 
 from fgsam_jax.data.checks.problem import Problem
-from fgsam_jax.data.datasets.crops import OTHER_SUFFIXES, SUFFIXES, images_below
+from fgsam_jax.data.datasets.image_files import OTHER_SUFFIXES, SUFFIXES, images_below
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
 

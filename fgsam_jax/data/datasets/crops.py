@@ -1,7 +1,6 @@
 """What the re-identification sets share: crops of people, each with an identity and a camera."""
 
 import functools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from fgsam_jax.data.datasets.builder import LocalBuilder
+from fgsam_jax.data.datasets.image_files import SUFFIXES
 from fgsam_jax.data.datasets.joint_files import read_joints
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
@@ -24,18 +24,6 @@ Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
 
 # A shard is held in memory while it is written.
 _CROPS_OF_A_SHARD = 5000
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-# What else is an image, to a person who looks into a folder.
-OTHER_SUFFIXES = (
-    ".jpe", ".jfif", ".jp2", ".jxl", ".webp", ".avif", ".heic", ".heif", ".gif", ".tif", ".tiff",
-    ".pgm", ".ppm", ".pnm", ".tga", ".dib", ".exr", ".hdr", ".raw", ".dng", ".npy",
-)  # fmt: skip
-# Folders that programs leave: archives of a Mac, stores on a network, bins of deleted files.
-_NO_PART = frozenset({
-    "__macosx", "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found",
-    "$recycle.bin", "system volume information", "thumbs", "thumbnails", "__pycache__",
-})  # fmt: skip
 
 # Identity and camera are all that is read from a name such as 0002_c1s1_000451_03.jpg; nine digits
 # fit the 32 bits of a table, and camera 0 would be an unknown one.
@@ -176,44 +164,3 @@ def check_roles(splits: Mapping[str, list[Crop]]) -> None:
                     f"{split}, which shows people: these count from 1. Move it to the gallery or "
                     f"leave it out; if it shows a person, number all people from 1."
                 )
-
-
-def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The images of a folder, sorted; Thumbs.db and hidden files are no part of a set."""
-    # Sorting the 36,036 paths of Market-1501 took a third of the time to open it; names are quick.
-    return [
-        folder / name
-        for name in sorted(os.listdir(folder))
-        if name.lower().endswith(suffixes) and not name.startswith(".")
-    ]
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted, without hidden ones and what programs leave."""
-    with os.scandir(folder) as entries:
-        return sorted(Path(x.path) for x in entries if _is_part(x.name) and x.is_dir())
-
-
-def images_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
-    """The images of a folder and of all folders in it, but for what is no part of a set."""
-    for place, folders, _ in os.walk(folder):
-        folders[:] = sorted(filter(_is_part, folders))
-        yield from images_in(Path(place), suffixes)
-
-
-def check_depth(folder: Path) -> None:
-    """Refuse images in folders of a folder of images: they would be passed over.
-
-    Raises:
-      InputError: there are some.
-    """
-    for inside in folders_in(folder):
-        if next(images_below(inside), None):
-            raise InputError(
-                f"{folder} holds images one level too deep, in {inside.name}: put them into "
-                f"{folder}, or remove them."
-            )
-
-
-def _is_part(name: str) -> bool:
-    return not name.startswith(".") and name.casefold() not in _NO_PART

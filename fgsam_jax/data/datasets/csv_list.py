@@ -8,7 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from fgsam_jax.data.datasets.crops import SUFFIXES, Crop
+from fgsam_jax.data.datasets.crops import Crop
+from fgsam_jax.data.datasets.image_files import SUFFIXES
 from fgsam_jax.data.datasets.names import check_distinct, is_missing
 from fgsam_jax.data.splits import SPLITS, WHOLE
 from fgsam_jax.errors import InputError
@@ -165,7 +166,9 @@ def _cameras(file: Path, lines: list[int], values: list[str] | None) -> list[int
     """Whole numbers as they are, other texts numbered from 1 in sorted order; 0 without any."""
     if values is None:
         return [0] * len(lines)
-    first = dict(zip(reversed(values), reversed(lines), strict=True))
+    first: dict[str, int] = {}
+    for line, value in zip(lines, values, strict=True):
+        first.setdefault(value, line)
     for name, line in first.items():
         if is_missing(name):
             what = f"the camera is {name or 'empty'}; give one to every image, or to none"

@@ -75,10 +75,9 @@ def read_set(source: Path, *, outside: bool = False) -> tuple[Splits, tuple[Attr
     if not source.is_dir() and source.suffix.lower() != ".csv":
         raise InputError(f"{source} is neither a folder nor a .csv: expected {KINDS}.")
     try:
-        if source.is_dir():
-            splits, attributes = _read_folder(source), ()
-        else:
-            splits, attributes = read_csv(source, outside=outside)
+        splits, attributes = (
+            (_read_folder(source), ()) if source.is_dir() else read_csv(source, outside=outside)
+        )
     except OSError as error:
         raise InputError(f"{source} cannot be read ({error}): correct its permissions.") from None
     check_roles(splits)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fgsam_jax.data.datasets.crops import (
+from fgsam_jax.data.datasets.image_files import (
     SUFFIXES,
     check_depth,
     folders_in,

@@ -13,11 +13,10 @@ import numpy as np
 from fgsam_jax.data.datasets.crops import (
     Crop,
     CropsBuilder,
-    check_depth,
     check_roles,
-    images_in,
     parse_name,
 )
+from fgsam_jax.data.datasets.image_files import check_depth, images_in
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
