@@ -10,12 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fgsam_jax.data.datasets.crops import (
-    Crop,
-    CropsBuilder,
-    check_roles,
-    parse_name,
-)
+from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, check_roles, parse_name
 from fgsam_jax.data.datasets.image_files import check_depth, images_in
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
