@@ -21,7 +21,8 @@ class CheckpointInfo:
     phase: str
     identities: int
     attributes: tuple[Attribute, ...]
-    trained_on: str = ""  # a digest of the training images' names, people and joints
+    trained_on: str = ""  # a digest of the training images and of all that is said of them
+    tested_on: str = ""  # and of the images that it is judged on
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -31,6 +32,7 @@ class CheckpointInfo:
             "identities": self.identities,
             "attributes": [asdict(attribute) for attribute in self.attributes],
             "trained_on": self.trained_on,
+            "tested_on": self.tested_on,
         }
 
     @classmethod
@@ -40,8 +42,8 @@ class CheckpointInfo:
             Attribute(a["name"], a["part"], tuple(a["classes"])) for a in values["attributes"]
         )
         config = configs.from_dict(values["config"])
-        digest = values.get("trained_on", "")
-        return cls(config, values["phase"], values["identities"], attributes, digest)
+        digests = values.get("trained_on", ""), values.get("tested_on", "")
+        return cls(config, values["phase"], values["identities"], attributes, *digests)
 
     @property
     def _phase(self) -> configs.Phase:

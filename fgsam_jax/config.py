@@ -45,6 +45,7 @@ class Data:
     height: Pixels = 256  # [D] silent in the paper; the field's usual size
     width: Pixels = 128
     split_seed: Seed = 0  # draws the splits of a set published without: PETA, people in folders
+    outside: bool = False  # whether a CSV may name images outside of its own folder
 
 
 @dataclass

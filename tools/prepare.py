@@ -84,6 +84,7 @@ def limit(config: Config, images: int, path: Path) -> None:
     print(f"wrote {path}: {counts}. To train on it:")
     given = flags.FLAGS["config"]
     ours = {"data.name": "folder", "data.source": path, "data.attributes": ""}
+    ours |= {"data.outside": True}  # the list names images where they lie
     fields = {**config_flags.get_override_values(given), **ours}
     name = config_flags.get_config_filename(given)
     shown = [f"--config.{field}={value}" for field, value in fields.items()]

@@ -29,8 +29,8 @@ def open_pose(config: Config, *, write: bool = True) -> "LocalBuilder":
 
 def _open(config: Config, name: str, source: str, write: bool, **beside: str) -> "LocalBuilder":
     given: dict[str, Any] = {k: expanded(path) for k, path in beside.items() if path}
-    records = expanded(config.data.records)
-    return open_set(name, expanded(source), records, write=write, **given)
+    given["outside"] = config.data.outside
+    return open_set(name, expanded(source), expanded(config.data.records), write=write, **given)
 
 
 class Datasets:
@@ -83,7 +83,13 @@ class Datasets:
         if not self.pose_streams:
             return self.pose(split).digest
         builder = self._pose_builder
-        return f"{builder.name} {split} of {builder.info.splits[split].num_examples}"
+        return f"{builder.name} {split} of {builder.builder_config.name}"
+
+    def test_digest(self, model: str) -> str:
+        """A short name for what a model of a kind is judged on."""
+        if model == "pose":
+            return self.pose("val").digest
+        return f"{self.table('query').digest} {self.table('gallery').digest}"
 
     def digests(self, *, training: bool) -> dict[str, str]:
         """Short names for what a run is judged on and, in training, learns from, by what it is."""

@@ -10,9 +10,8 @@ from typing import Any
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 
-from fgsam_jax.data.datasets.builder import LocalBuilder
+from fgsam_jax.data.datasets.builder import LocalBuilder, Records
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import STRIDE
@@ -64,9 +63,7 @@ class Stream:
             a batch that the processes cannot share evenly.
         """
         _check(builder, split, height, width, batch, processes)
-        encoded = {"image", "mask"} & set(builder.info.features)
-        skip = {name: tfds.decode.SkipDecoding() for name in encoded}
-        source = builder.as_data_source(split=split, decoders=skip)
+        source = Records(builder, split)
         self.per_epoch = len(source) // batch
         self._share = batch // processes
         order, views = (int(x) for x in np.random.SeedSequence(seed).generate_state(2))

@@ -1,5 +1,6 @@
 """A split as arrays."""
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ class Table:
         set has no joints.
       mask: float32 [n, height / 8, width / 8], the share of each cell where the pose loss
         counts, 0 to 1; None where the set has no joints.
+      contents: uint64 [n], the same for files of the same bytes; None if they are not known.
     """
 
     images: Any
@@ -62,6 +64,7 @@ class Table:
     kinds: tuple[Attribute, ...] = ()
     joints: np.ndarray | None = None
     mask: np.ndarray | None = None
+    contents: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -81,13 +84,14 @@ class Table:
         labels = np.searchsorted(np.unique(self.identities[known]), self.identities)
         return np.where(known, labels, UNLABELLED).astype(np.int32)
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
-        """A short name for the rows: their names, people and joints."""
-        digest = hashlib.sha256("\n".join(self.names.tolist()).encode())
-        digest.update(np.ascontiguousarray(self.identities).data)
-        if self.joints is not None:
-            digest.update(np.ascontiguousarray(self.joints).data)
+        """A short name for the rows: the bytes of their files, and all that is said of them."""
+        digest = hashlib.sha256("\0".join(self.names.tolist()).encode())
+        known = [self.contents, self.joints, self.mask]
+        for column in [self.identities, self.cameras, *self.attributes.values(), *known]:
+            if column is not None:
+                digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()[:16]
 
     def select(self, rows: np.ndarray) -> "Table":
@@ -102,6 +106,7 @@ class Table:
             attributes={name: column[rows] for name, column in self.attributes.items()},
             joints=None if self.joints is None else self.joints[rows],
             mask=None if self.mask is None else self.mask[rows],
+            contents=None if self.contents is None else self.contents[rows],
         )
 
 
@@ -138,5 +143,6 @@ def load_table(
     names = [attribute.name for attribute in kinds]
     attributes = dict(zip(names, np.array(arrays.pop("attributes")), strict=True))
     # Small columns are used whole and often: only the large arrays stay on disk.
-    columns = {name: np.array(arrays.pop(name)) for name in ("names", "identities", "cameras")}
+    small = ("names", "identities", "cameras", "contents")
+    columns = {name: np.array(arrays.pop(name)) for name in small}
     return Table(attributes=attributes, kinds=kinds, **columns, **arrays)

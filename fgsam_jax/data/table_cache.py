@@ -1,12 +1,16 @@
 """The arrays of a table: decoded and resized once, then memory-mapped from a cache on disk.
 
 The cache stands beside the records, in `tables/<split>-<height>x<width>`: one .npy for each array
-and `table.json`, which says what it was made from. A cache that does not match is rebuilt.
+and `table.json`, which says what it was made from and has a checksum of each. A cache that does not
+match is rebuilt.
 """
 
+import functools
+import hashlib
 import json
 import os
 import shutil
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +32,8 @@ def cached_arrays(
     builder: "LocalBuilder", split: str, height: int, width: int
 ) -> dict[str, np.ndarray]:
     """The columns of `Table` by name, the attributes as one of int8 [attributes, n].
+
+    Every start reads them all once for their checksums: a second for 3 GB in memory.
 
     Args:
       builder: a builder whose records are written.
@@ -61,25 +67,47 @@ def _origin(builder: "LocalBuilder", split: str, height: int, width: int) -> dic
         "height": height,
         "width": width,
         "records": records,
+        "columns": sorted(_columns(builder)),
         "attributes": [[a.name, a.part, *a.classes] for a in builder.attributes()],
     }
 
 
+def _columns(builder: "LocalBuilder") -> set[str]:
+    joints = {"joints", "mask"} if "joints" in builder.info.features else set()
+    return {"images", "contents", "names", "identities", "cameras", "attributes"} | joints
+
+
 def _read_cache(folder: Path, origin: dict[str, Any]) -> dict[str, np.ndarray] | None:
-    """The arrays of a cache, or None if it is missing, cut short or made from something else."""
+    """The arrays of a cache, or None if it is missing, damaged or made from something else."""
     try:
         described = json.loads((folder / "table.json").read_text())
         if described["origin"] != origin:
             return None
         arrays = {}
-        for name, size in described["bytes"].items():
+        for name in origin["columns"]:
             path = folder / f"{name}.npy"
-            if path.stat().st_size != size:
+            if _checksum(path) != described["checksums"][name]:
                 return None
             arrays[name] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return arrays
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file's content, taken once while the file is as it was."""
+    stat = path.stat()
+    return _checksum_of_state(path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+@functools.cache
+def _checksum_of_state(path: Path, *state: int) -> int:
+    # CRC-32 finds every damage but one in four billion, at three times the speed of SHA-256.
+    found = 0
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(2**22):
+            found = zlib.crc32(part, found)
+    return found
 
 
 def _write_cache(
@@ -100,13 +128,16 @@ def _write_cache(
             # what a killed one has left goes first.
             made = folder.parent / f".{folder.name}.building"
             for outdated in (made, folder):
-                if outdated.exists():
+                if outdated.is_dir():
                     shutil.rmtree(outdated)
+                else:
+                    outdated.unlink(missing_ok=True)
             try:
                 made.mkdir()
                 _write_arrays(made, builder, split, height, width)
-                sizes = {path.stem: path.stat().st_size for path in sorted(made.glob("*.npy"))}
-                (made / "table.json").write_text(json.dumps({"origin": origin, "bytes": sizes}))
+                sums = {path.stem: _checksum(path) for path in sorted(made.glob("*.npy"))}
+                described = {"origin": origin, "checksums": sums}
+                (made / "table.json").write_text(json.dumps(described))
                 made.rename(folder)
             finally:
                 shutil.rmtree(made, ignore_errors=True)
@@ -120,11 +151,9 @@ def _write_cache(
 def _write_arrays(
     folder: Path, builder: "LocalBuilder", split: str, height: int, width: int
 ) -> None:
-    import tensorflow_datasets as tfds
+    from fgsam_jax.data.datasets.builder import Records
 
-    features = builder.info.features
-    skip = {name: tfds.decode.SkipDecoding() for name in ("image", "mask") if name in features}
-    source = builder.as_data_source(split=split, decoders=skip)
+    source = Records(builder, split)
     rows = len(source)
     images = np.lib.format.open_memmap(
         folder / "images.npy", mode="w+", dtype=np.uint8, shape=(rows, height, width, 3)
@@ -140,8 +169,8 @@ def _write_arrays(
         example = source[row]
         seen = builder.view(example, height, width)
         images[row] = seen.pop("image")
-        del example["image"]
-        return {**example, **seen}
+        content = hashlib.sha256(example.pop("image")).digest()
+        return {**example, **seen, "content": int.from_bytes(content[:8], "big")}
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
@@ -163,6 +192,7 @@ def _write_arrays(
 
     kinds = [attribute.name for attribute in builder.attributes()]
     columns = {
+        "contents": np.array([example["content"] for example in rest], np.uint64),
         "names": np.array([example["name"].decode() for example in rest]),
         "identities": np.array([example.get("identity", 0) for example in rest], np.int32),
         "cameras": np.array([example.get("camera", 0) for example in rest], np.int32),
@@ -170,7 +200,7 @@ def _write_arrays(
             [[example["attributes"][name] for example in rest] for name in kinds], np.int8
         ).reshape(len(kinds), rows),
     }
-    if "joints" in features:
+    if "joints" in builder.info.features:
         columns["joints"] = _pad_people([example["joints"] for example in rest])
         columns["mask"] = np.stack([example["mask"] for example in rest])
     for name, column in columns.items():

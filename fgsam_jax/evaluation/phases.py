@@ -21,16 +21,16 @@ def evaluate_phase(
 
     Returns:
       "title", "headline" (one line) and either "evaluation", of `Evaluation.to_dict`, and "map",
-      or, for the pose phase, "pose", of `evaluate_pose`.
+      or, for the pose phase, "pose", of `evaluate_pose`; and "tested_on", a digest of the split.
     """
-    title = info.title
+    title, tested_on = info.title, datasets.test_digest(info.kind)
     if info.kind == "pose":
         errors = evaluate_pose(info, variables, datasets.pose("val"))
         headline = (
             f"pose error relative to predicting nothing: heat maps {errors['heat']:.2f}, "
             f"affinity fields {errors['affinity']:.2f}"
         )
-        return {"title": title, "headline": headline, "pose": errors}
+        return {"title": title, "headline": headline, "pose": errors, "tested_on": tested_on}
     result = evaluate(
         BatchedEmbedding(info.model(), variables, info.config.evaluation_batch),
         datasets.table("query"),
@@ -38,8 +38,33 @@ def evaluate_phase(
         info.attributes,
     )
     headline = f"rank-1 {100 * result.scores.rank(1):.2f}, mAP {100 * result.scores.map:.2f}"
+    if result.repeated:
+        headline += f" ({result.repeated} of {result.queries} queries are gallery images too)"
     scores = {"evaluation": result.to_dict(), "map": result.scores.map}
-    return {"title": title, "headline": headline, **scores}
+    return {"title": title, "headline": headline, **scores, "tested_on": tested_on}
+
+
+def renewed_results(
+    config: Config, workdir: Path, datasets: Datasets, results: dict[str, dict]
+) -> dict[str, dict]:
+    """The results of finished phases, those on other test images scored anew on the present ones.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      datasets: of the configuration.
+      results: of the finished phases, by name.
+    """
+    renewed = dict(results)
+    for phase in config.phases:
+        held = results.get(phase.name)
+        if held is None or held.get("tested_on") == datasets.test_digest(phase.model):
+            continue
+        info, variables, _ = restore(workdir, phase.name, config.restore)
+        info.config.evaluation_batch = config.evaluation_batch
+        renewed[phase.name] = held | evaluate_phase(info, variables, datasets)
+        say(f"{phase.name}: its test images have changed since it finished, it is scored anew")
+    return renewed
 
 
 def restored_results(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
@@ -87,11 +112,23 @@ def _check_split(info: CheckpointInfo, config: Config, datasets: Datasets) -> No
     trained, asked = info.config.data, config.data
     if trained.name != asked.name:
         say(f"{info.phase}: trained on {trained.name}, evaluated on {asked.name}")
-    elif datasets.drawn and trained.split_seed != asked.split_seed:
+        return
+    if info.tested_on != datasets.test_digest(info.kind):
+        say(f"{info.phase}: evaluated on other images than in training")
+    if not datasets.drawn:
+        return
+    if trained.split_seed != asked.split_seed:
         raise InputError(
             f"{info.phase} was trained on the split drawn with split_seed={trained.split_seed}: "
             f"with {asked.split_seed} some of its people would be in the test. Pass "
             f"--config.data.split_seed={trained.split_seed}"
+        )
+    same = info.kind == "pose" or datasets.table("train").digest == info.trained_on
+    if trained.source == asked.source and not same:
+        raise InputError(
+            f"{asked.source} has changed since {info.phase} was trained, and with it the splits "
+            f"that are drawn: some of its people would be in the test. Give the splits, or train "
+            f"again in another --workdir"
         )
 
 

@@ -22,12 +22,16 @@ class Evaluation:
       plenary: of the plenary branch alone.
       attributes: by name, on the labelled images of query and gallery together.
       same_camera: the rule for gallery images of the query's own camera, see `metrics.evaluate`.
+      queries: how many there are.
+      repeated: how many of them are in the gallery too, byte for byte.
     """
 
     scores: metrics.Scores
     plenary: metrics.Scores
     attributes: dict[str, metrics.AttributeScores]
     same_camera: str
+    queries: int
+    repeated: int
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -36,6 +40,8 @@ class Evaluation:
             "plenary": self.plenary.to_dict(),
             "attributes": {name: scores.to_dict() for name, scores in self.attributes.items()},
             "same_camera": self.same_camera,
+            "queries": self.queries,
+            "repeated": self.repeated,
         }
 
 
@@ -83,7 +89,11 @@ def evaluate(
         if name in found[0]["attributes"] and (labels >= 0).any():
             answers = np.concatenate([part["attributes"][name] for part in found])
             told[name] = metrics.attribute_scores(answers, labels, len(attribute.classes))
-    return Evaluation(scores("descriptor"), scores("plenary"), told, rule)
+    repeated = 0
+    if query.contents is not None and gallery.contents is not None:
+        repeated = int(np.isin(query.contents, gallery.contents).sum())
+    ranked = scores("descriptor"), scores("plenary")
+    return Evaluation(*ranked, told, rule, len(query), repeated)
 
 
 def check_matches(query: Table, gallery: Table) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fgsam_jax.data.checks import File, Problem, Splits, cameras, identities, sides
 from fgsam_jax.data.datasets.crops import Crop
+from fgsam_jax.errors import printable
 from fgsam_jax.experiments.tables import aligned
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import JOINTS
@@ -16,6 +17,7 @@ from fgsam_jax.metrics.protocol import DISTRACTOR, UNKNOWN_CAMERA, is_junk, is_p
 
 # So many cases of a problem are listed, the others counted.
 LISTED = 20
+_LONGEST = 600
 
 
 def drawn_text(crops: Splits, seed: int) -> str:
@@ -114,7 +116,8 @@ def joint_text(joints: np.ndarray, mask: np.ndarray, split: str) -> str:
 def problem_text(problem: Problem) -> str:
     """A problem with its first cases."""
     kind = "error" if problem.fatal else "warning"
-    lines = [f"{kind}: {problem.text}", *(f"    {case}" for case in problem.cases[:LISTED])]
+    cases = (f"    {printable(case, _LONGEST)}" for case in problem.cases[:LISTED])
+    lines = [f"{kind}: {printable(problem.text, _LONGEST)}", *cases]
     more = len(problem.cases) - LISTED
     return "\n".join([*lines, f"    and {more:,} more"] if more > 0 else lines)
 

@@ -60,7 +60,9 @@ class Preparation:
     def _people(self) -> None:
         config, builder = self._config, open_people(self._config, write=False)
         crops = builder.crops()
-        usable = self._inspect(crop.path for split in crops.values() for crop in split)
+        paths = [crop.path for split in crops.values() for crop in split]
+        self.problems += checks.passed_over(builder.roots(builder.builder_config.source), {*paths})
+        usable = self._inspect(paths)
         if not config.synthetic.folder:  # that borrows a set's layout and not its numbers
             self.problems += checks.check_published(crops, builder.PUBLISHED)
         splits = checks.drawn_splits(crops, config.data.split_seed)

@@ -14,6 +14,12 @@ _RULES = {
 def report(rows: Sequence[dict]) -> str:
     """All results, then the attributes of the last row, if it has any."""
     text = f"{results_table(rows)}\n{_RULES[rows[0]['evaluation']['same_camera']]}" if rows else ""
+    if rows and rows[0]["evaluation"].get("repeated"):
+        first = rows[0]["evaluation"]
+        text += (
+            f"\n{first['repeated']:,} of {first['queries']:,} query images are gallery images too, "
+            f"byte for byte: unless the rule leaves these out, the figures are too good."
+        )
     attributes = rows[-1]["evaluation"]["attributes"] if rows else {}
     if attributes:
         text += f"\n\nAttributes of {rows[-1]['title']}:\n" + attribute_table(attributes)

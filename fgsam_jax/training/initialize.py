@@ -18,10 +18,12 @@ from fgsam_jax.training.state import TrainState, make_state, resume_state
 
 def phase_info(config: Config, phase: Phase, datasets: Datasets) -> CheckpointInfo:
     """What the checkpoints of a phase will say; the pose phase needs no images of identities."""
+    tested_on = datasets.test_digest(phase.model)
     if phase.model == "pose":
-        return CheckpointInfo(config, phase.name, 0, (), datasets.pose_digest)
-    digest = datasets.table("train").digest
-    return CheckpointInfo(config, phase.name, datasets.identities, datasets.attributes, digest)
+        return CheckpointInfo(config, phase.name, 0, (), datasets.pose_digest, tested_on)
+    trained_on = datasets.table("train").digest
+    people, attributes = datasets.identities, datasets.attributes
+    return CheckpointInfo(config, phase.name, people, attributes, trained_on, tested_on)
 
 
 def converted_weights(config: Config, shapes: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fgsam_jax.config import Config
 from fgsam_jax.data.batches import DeviceBatches, device_batches
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
-from fgsam_jax.evaluation.phases import evaluate_phase
+from fgsam_jax.evaluation.phases import evaluate_phase, renewed_results
 from fgsam_jax.runtime import distributed
 from fgsam_jax.runtime.distributed import AXIS, replicate
 from fgsam_jax.runtime.output import say, write_atomically
@@ -55,6 +55,9 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
     changed = changed_phases(config, workdir, results)
     check_phases(config, workdir, datasets, results, changed)
     record_config(config, workdir, changed)
+    if (renewed := renewed_results(config, workdir, datasets, results)) != results:
+        results = renewed
+        write_atomically(path, json.dumps(results, indent=1))
     for index, phase in enumerate(config.phases):
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")

@@ -11,7 +11,9 @@ import jax
 
 from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.config import Config, Phase, from_dict, to_dict
+from fgsam_jax.data.checks import perhaps_from_zero
 from fgsam_jax.data.pipeline import Datasets
+from fgsam_jax.data.splits import SPLITS
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.reid import check_matches
 from fgsam_jax.labels.skeleton import PARTS
@@ -57,6 +59,8 @@ def check_phases(
     _check_models(config, datasets, results)
     if any(phase.model != "pose" for phase in config.phases):
         check_matches(datasets.table("query"), datasets.table("gallery"))
+        for problem in perhaps_from_zero(*(datasets.table(split).identities for split in SPLITS)):
+            say(f"warning: {problem.text}")
 
 
 def _check_models(config: Config, datasets: Datasets, results: dict[str, dict]) -> None:
@@ -87,6 +91,11 @@ def _check_same_set(info: CheckpointInfo, workdir: Path) -> None:
         raise InputError(
             f"{workdir} holds a run on another set: the training images of {info.phase}, their "
             f"people, attributes or joints differ; choose another --workdir"
+        )
+    if held.tested_on != info.tested_on and info.config.restore == "best":
+        raise InputError(
+            f"the best checkpoint of {info.phase} was chosen on other test images than the present "
+            f"ones: choose another --workdir, or --config.restore=last"
         )
 
 
@@ -189,7 +198,7 @@ def _settings(values: dict) -> dict:
         "references",
         "repeats",
     )
-    paths = ("source", "records", "attributes", "joints", "folder")
+    paths = ("source", "records", "attributes", "joints", "folder", "outside")
     return {
         name: {key: v for key, v in value.items() if key not in paths}
         if isinstance(value, dict)

@@ -130,6 +130,46 @@ def test_files_that_cannot_be_used_are_no_duplicates_of_one_another(splits):
     assert checks.check_crops(splits, files) == []
 
 
+def test_images_of_other_kinds_are_counted_and_people_lost_by_it_named(tmp_path):
+    read = [tmp_path / "anna" / "1.jpg", tmp_path / "ben" / "1.png"]
+    others = [tmp_path / name for name in ("anna/2.WEBP", "cem/1.webp", "cem/2.jfif", "dora/1.tif")]
+    ignored = [tmp_path / name for name in ("@eaDir/1.webp", "anna/.2.webp", "anna/notes.txt")]
+    for path in (*read, *others, *ignored):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    passed, lost = checks.passed_over([tmp_path], read)
+    assert "not read: 2 .webp, 1 .jfif, 1 .tif; convert them" in passed.text
+    assert set(passed.cases) == set(map(str, others))
+    assert lost.cases == (str(tmp_path / "cem"), str(tmp_path / "dora"))
+    assert not passed.fatal
+    assert checks.passed_over([tmp_path / "ben"], read) == []
+
+
+def numbered(first, images=3, people=8):
+    return np.repeat(np.arange(first, first + people), images)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([numbered(0)], ["the identity 0, taken for distractors, who are nobody: 3; if"]),
+        ([numbered(0, people=4), numbered(4, people=4)], ["the identity 0, taken for distractors"]),
+        ([numbered(1)], []),
+        ([numbered(1), np.zeros(30, int)], []),  # many distractors
+        ([10 * numbered(1), np.zeros(2, int)], []),  # numbers with gaps
+        ([np.zeros(3, int)], []),
+    ],
+)
+def test_a_person_of_number_0_is_told_from_distractors(numbers, told):
+    problems = checks.perhaps_from_zero(*numbers)
+    assert len(problems) == len(told)
+    assert all(text in problem.text for text, problem in zip(told, problems, strict=True))
+
+
+def test_what_a_file_is_named_is_shown_without_the_commands_of_a_terminal():
+    assert "\n    a b\\x1b[31m" in problem_text(Problem("files", ("a\nb\x1b[31m",)))
+
+
 def test_a_query_with_matches_by_its_own_camera_alone_has_none(splits, tmp_path):
     splits["gallery"][0] = crop(tmp_path, "g0.jpg", 8, 1)
 

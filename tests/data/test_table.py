@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -90,6 +91,46 @@ def test_a_cache_that_was_cut_short_is_rebuilt(builder, file):
 
     np.testing.assert_array_equal(load_table(builder, "train", 32, 16).images, expected)
     assert path.stat().st_size > 20
+
+
+@pytest.mark.parametrize("file", ["images.npy", "identities.npy", "contents.npy", "table.json"])
+def test_a_cache_with_wrong_bytes_of_the_right_size_is_rebuilt(builder, file):
+    expected = load_table(builder, "train", 32, 16)
+    images = np.array(expected.images)
+    content = bytearray((cache(builder) / file).read_bytes())
+    content[-3] ^= 1
+    (cache(builder) / file).write_bytes(content)
+    table = load_table(builder, "train", 32, 16)
+
+    np.testing.assert_array_equal(table.images, images)
+    assert table.digest == expected.digest
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"origin": 1, "checksums": []}', "\0"])
+def test_a_description_that_is_no_description_is_rebuilt(builder, content):
+    load_table(builder, "train", 32, 16)
+    (cache(builder) / "table.json").write_text(content)
+    assert len(load_table(builder, "train", 32, 16)) == 3
+
+
+def test_a_file_in_the_place_of_a_cache_is_replaced(builder):
+    cache(builder).parent.mkdir()
+    cache(builder).write_text("no folder")
+    assert len(load_table(builder, "train", 32, 16)) == 3
+
+
+def test_the_digest_is_of_the_files_and_of_all_that_is_said_of_them(builder):
+    table = load_table(builder, "train", 32, 16)
+    whole = np.arange(3)
+    assert table.select(whole).digest == table.digest
+    for change in (
+        {"contents": table.contents + np.uint64(1)},
+        {"names": table.names[[1, 0, 2]]},
+        {"identities": table.identities + 1},
+        {"cameras": table.cameras + 1},
+        {"attributes": table.attributes | {"hat": table.attributes["hat"] + 1}},
+    ):
+        assert dataclasses.replace(table, **change).digest != table.digest
 
 
 @pytest.mark.parametrize("field", ["version", "rows", "records", "height"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import tiny
@@ -78,8 +79,93 @@ def test_a_folder_with_a_run_on_another_set_is_refused(people, tmp_path):
     rows = [f"{path},{100 - int(path.parent.name[-2:])}" for path in people.rglob("*.jpg")]
     (tmp_path / "own.csv").write_text("\n".join(["path,identity", *rows]))
     other = config(tmp_path / "own.csv", tmp_path / "records", (BASE,))
+    other.data.outside = True
     with pytest.raises(InputError, match="holds a run on another set: the training images of base"):
         train(other, tmp_path / "run", Datasets(other))
+
+
+def listed(people, folder, change=lambda row: row):
+    """A run on a CSV of the people with cameras and splits, its rows perhaps changed."""
+    if not (folder / "set").exists():
+        (folder / "set").symlink_to(people)
+    rows = ["path,identity,camera,split"]
+    for image in sorted(people.rglob("*.jpg")):
+        person, number = int(image.parent.name[-2:]), int(image.stem)
+        split = "train" if person < 6 else "gallery" if number else "query"
+        place = f"set/{image.relative_to(people)}"
+        rows.append(",".join(change([place, f"p{person:02}", "AB"[number % 2], split])))
+    (folder / "own.csv").write_text("\n".join(rows))
+    return config(folder / "own.csv", people.parent / "records", (BASE,))
+
+
+def again(given, workdir):
+    return train(given, workdir, Datasets(given))
+
+
+@pytest.fixture(scope="module")
+def finished(people, tmp_path_factory):
+    """A run on such a CSV."""
+    folder = tmp_path_factory.mktemp("listed")
+    again(listed(people, folder), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of that run."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def exchanged(row):
+    """Other people behind the images of the gallery."""
+    place, person, camera, split = row
+    return [
+        place,
+        f"p{6 + (int(person[1:]) - 5) % 6:02}" if split == "gallery" else person,
+        camera,
+        split,
+    ]
+
+
+def test_finished_phases_are_scored_anew_when_the_test_images_have_changed(people, run, tmp_path):
+    (first,) = json.loads((run / "results.json").read_text()).values()
+    assert again(listed(people, tmp_path), run) == [first]
+    given = listed(people, tmp_path, exchanged)
+    (second,) = again(given, run)
+    (true,) = restored_results(given, run, Datasets(given))
+    assert second["map"] == true["map"] != first["map"]
+    assert second["seconds"] == first["seconds"]
+    written = json.loads((run / "results.json").read_text())
+    assert written["base"]["map"] == true["map"]
+
+
+def test_a_best_checkpoint_chosen_on_other_test_images_is_refused(people, run, tmp_path):
+    best = dataclasses.replace(listed(people, tmp_path, exchanged), restore="best")
+    with pytest.raises(InputError, match="best checkpoint of base was chosen on other test images"):
+        again(best, run)
+
+
+def test_a_run_notices_other_pixels_behind_the_names_of_its_training_images(people, run, tmp_path):
+    shutil.copytree(people, tmp_path / "set")
+    given = listed(people, tmp_path)
+    assert again(given, run)  # a copy is the same set
+    write_image(tmp_path / "set" / "person 00" / "0.jpg", 999)
+    with pytest.raises(InputError, match="holds a run on another set: the training images of base"):
+        again(given, run)
+
+
+def test_queries_that_are_in_the_gallery_are_told_beside_the_figures(people, run, tmp_path):
+    copies = {"06/1.jpg": "06/0.jpg", "07/1.jpg": "07/0.jpg"}
+    (tmp_path / "copies").symlink_to(people)
+
+    def copied(row):
+        end = row[0][-len("06/1.jpg") :]
+        return [f"copies/person {copies[end]}", *row[1:]] if end in copies else row
+
+    lines = lines_of(listed(people, tmp_path, copied), run)
+    assert "2 of 6 query images are gallery images too, byte for byte" in lines
+    results = json.loads((run / "results.json").read_text())
+    assert results["base"]["headline"].endswith("(2 of 6 queries are gallery images too)")
 
 
 def test_branches_that_nothing_teaches_are_refused_before_training(people, tmp_path):
@@ -115,11 +201,15 @@ def test_an_evaluation_that_can_find_nothing_is_refused_before_training(
 
 
 def test_a_run_is_never_judged_on_people_it_was_trained_on(people, tmp_path):
-    given = config(people, tmp_path / "records", (BASE,))
+    own = shutil.copytree(people, tmp_path / "own")
+    given = config(own, tmp_path / "records", (BASE,))
     train(given, tmp_path / "run", Datasets(given))
     other = dataclasses.replace(given, data=dataclasses.replace(given.data, split_seed=1))
     with pytest.raises(InputError, match="trained on the split drawn with split_seed=0"):
         restored_results(other, tmp_path / "run", Datasets(other))
+    shutil.copytree(own / "person 03", own / "person 99")  # others are drawn now
+    with pytest.raises(InputError, match="has changed since base was trained, and with it the spl"):
+        restored_results(given, tmp_path / "run", Datasets(given))
 
 
 def test_the_pose_net_learns_from_nobody_who_is_tested(people, tmp_path):

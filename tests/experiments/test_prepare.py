@@ -98,6 +98,20 @@ def test_all_problems_are_found_in_one_run(market):
     assert not list(Path(market.data.records).rglob("*.array_record*"))
 
 
+def test_people_whose_images_are_of_another_kind_are_told(tmp_path):
+    for person in ("anna", "ben", "cem", "dora"):
+        (tmp_path / "set" / person).mkdir(parents=True)
+        for number in range(3):
+            write_image(tmp_path / "set" / person / f"{number}.jpg", 10 * ord(person[0]) + number)
+    for path in (tmp_path / "set" / "dora").iterdir():
+        path.rename(path.with_suffix(".webp"))
+    data = Data("folder", str(tmp_path / "set"), "", str(tmp_path / "records"), 32, 16)
+    problems = Preparation(Config(data=data, phases=(BASE,))).problems
+    texts = [problem.text for problem in problems]
+    assert any("3 .webp" in text for text in texts)
+    assert (str(tmp_path / "set" / "dora"),) in [problem.cases for problem in problems]
+
+
 def test_a_problem_of_one_set_does_not_hide_those_of_the_other(market, tmp_path):
     pose = PoseData(source=str(tmp_path / "absent"))
     data = dataclasses.replace(market.data, source=str(tmp_path / "nowhere"))
@@ -224,6 +238,7 @@ def test_the_limit_writes_a_list_and_the_command_that_reads_it(run, market, tmp_
     assert line.startswith("python -m fgsam_jax.main --config=configs/x.py")
     assert f"'--config.data.source={path}'" in line
     assert "--config.data.name=folder" in line
+    assert "--config.data.outside=True" in line
     assert "--config.data.height=32" in line
     assert not Path(market.data.records).exists()
 

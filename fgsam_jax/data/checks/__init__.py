@@ -13,8 +13,8 @@ if training on the set would fail or its figures would be worthless:
 The others are warnings: such a set can be trained on and measured, perhaps not as meant.
 """
 
-from fgsam_jax.data.checks.crops import check_crops, check_published, has_match
-from fgsam_jax.data.checks.files import File, inspect, inspect_all, unusable_images
+from fgsam_jax.data.checks.crops import check_crops, check_published, has_match, perhaps_from_zero
+from fgsam_jax.data.checks.files import File, inspect, inspect_all, passed_over, unusable_images
 from fgsam_jax.data.checks.joints import check_joints, sides
 from fgsam_jax.data.checks.leaks import shared_identities
 from fgsam_jax.data.checks.problem import Problem
@@ -33,6 +33,8 @@ __all__ = [
     "identities",
     "inspect",
     "inspect_all",
+    "passed_over",
+    "perhaps_from_zero",
     "shared_identities",
     "sides",
     "unusable_images",

@@ -11,7 +11,7 @@ from fgsam_jax.data.checks.problem import Problem
 from fgsam_jax.data.checks.splits import Splits, cameras, identities, people_of
 from fgsam_jax.data.datasets.crops import Crop
 from fgsam_jax.data.splits import SPLITS
-from fgsam_jax.metrics.protocol import UNKNOWN_CAMERA, Protocol, is_person
+from fgsam_jax.metrics.protocol import DISTRACTOR, UNKNOWN_CAMERA, Protocol, is_person
 
 
 def check_crops(splits: Splits, files: Mapping[Path, File]) -> list[Problem]:
@@ -24,6 +24,7 @@ def check_crops(splits: Splits, files: Mapping[Path, File]) -> list[Problem]:
         *repeated_images(splits, files),
         *unmatched_queries(splits["query"], splits["gallery"]),
         *doubtful_cameras(splits),
+        *perhaps_from_zero(*map(identities, splits.values())),
         *missing_labels(splits),
     ]
 
@@ -74,6 +75,27 @@ def doubtful_cameras(splits: Splits) -> list[Problem]:
     if len(only) == 1 and only[0]:
         found.append(Problem(f"the gallery shows people by camera {only[0]} only"))
     return found
+
+
+def perhaps_from_zero(*numbers: np.ndarray) -> list[Problem]:
+    """Whether identity 0 may be a person: of people counted from 0 one would be lost.
+
+    That is so where nearly all numbers up to the highest are in use, and 0 has no more images than
+    a person: real distractors are many.
+
+    Args:
+      numbers: the identities of each split.
+    """
+    everybody = np.concatenate(numbers)
+    people, counts = np.unique(everybody[is_person(everybody)], return_counts=True)
+    zeros = int((everybody == DISTRACTOR).sum())
+    if not zeros or len(people) < 0.9 * people.max(initial=1) or zeros > counts.max(initial=0):
+        return []
+    text = (
+        f"images of the identity 0, taken for distractors, who are nobody: {zeros:,}; if they show "
+        f"a person, number all people from 1"
+    )
+    return [Problem(text)]
 
 
 def missing_labels(splits: Splits) -> list[Problem]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from fgsam_jax.data.checks.problem import Problem
+from fgsam_jax.data.datasets.image_files import OTHER_SUFFIXES, SUFFIXES, images_below
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
 
@@ -57,3 +59,25 @@ def unusable_images(files: Mapping[Path, File]) -> list[Problem]:
         f"image files that cannot be used: {len(cases):,} of {len(files):,}; unpack the set again"
     )
     return [Problem(text, cases, fatal=True)] if cases else []
+
+
+def passed_over(roots: Iterable[Path], read: Collection[Path]) -> list[Problem]:
+    """Image files that are not read, and people who are lost by it.
+
+    Args:
+      roots: folders that hold the images and nothing else.
+      read: the files that are.
+    """
+    kinds = (*SUFFIXES, *OTHER_SUFFIXES)
+    others = [path for root in roots for path in images_below(root, kinds) if path not in read]
+    if not others:
+        return []
+    counts = Counter(path.suffix.lower() for path in others)
+    told = ", ".join(f"{number:,} {suffix}" for suffix, number in counts.most_common())
+    text = f"image files passed over, of kinds that are not read: {told}; convert them"
+    found = [Problem(text, tuple(map(str, others)))]
+    lost = sorted({path.parent for path in others} - {path.parent for path in read})
+    if lost:
+        text = f"folders without any image that is read, whose people are lost: {len(lost):,}"
+        found.append(Problem(text, tuple(map(str, lost))))
+    return found

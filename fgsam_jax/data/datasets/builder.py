@@ -4,6 +4,7 @@ TFDS takes most of a second to import. Builders and records alone import it; `fg
 imports them when a table is opened.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,43 @@ class SourceConfig(tfds.core.BuilderConfig):
       source: the unpacked data set.
       attributes: the attribute file, or None for a set without labelled attributes.
       joints: the file or folder of joints for the crops of a set, or None.
+      outside: whether a CSV may name images outside of its own folder.
     """
 
     source: Path = Path()
     attributes: Path | None = None
     joints: Path | None = None
+    outside: bool = False
+
+
+class Records:
+    """The examples of a split in the order of its rows, image and mask still encoded."""
+
+    def __init__(self, builder: "LocalBuilder", split: str):
+        """Open the records. Raises InputError if they are damaged, as does reading."""
+        self._builder = builder
+        encoded = {"image", "mask"} & set(builder.info.features)
+        skip = {name: tfds.decode.SkipDecoding() for name in encoded}
+        with self._damage():
+            self._source = builder.as_data_source(split=split, decoders=skip)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        with self._damage():
+            return self._source[row]
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        """ArrayRecord has checksums, and as many kinds of errors as places for damage."""
+        try:
+            yield
+        except (RuntimeError, OSError, ValueError, IndexError) as error:
+            raise InputError(
+                f"the records in {self._builder.data_dir} are damaged ({error}): remove that "
+                f"folder, and the next start makes them anew"
+            ) from error
 
 
 class LocalInfo(tfds.core.DatasetInfo):

@@ -37,6 +37,7 @@ def open_set(
     joints: str | Path | None = None,
     *,
     write: bool = True,
+    outside: bool = False,
 ) -> "LocalBuilder":
     """A data set with its records on disk; they are made at the first call.
 
@@ -47,6 +48,7 @@ def open_set(
       attributes: the attribute file; by default the one in its usual place, if it is there.
       joints: joints for the crops of a set, see `fgsam_jax.data.datasets.joint_files.read_joints`.
       write: False makes no records, see `fgsam_jax.data.datasets.records.open_builder`.
+      outside: whether a CSV may name images outside of its own folder.
 
     Raises:
       InputError: an unknown name, or a source that is not what `name` says.
@@ -56,4 +58,6 @@ def open_set(
     choices = builders()
     if name not in choices:
         raise InputError(f"There is no data set {name!r}: choose one of {', '.join(choices)}.")
-    return open_builder(choices[name], source, records, attributes, joints, write=write)
+    return open_builder(
+        choices[name], source, records, attributes, joints, write=write, outside=outside
+    )

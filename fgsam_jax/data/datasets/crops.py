@@ -1,7 +1,6 @@
 """What the re-identification sets share: crops of people, each with an identity and a camera."""
 
 import functools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,18 +12,18 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from fgsam_jax.data.datasets.builder import LocalBuilder
+from fgsam_jax.data.datasets.image_files import SUFFIXES
 from fgsam_jax.data.datasets.joint_files import Labelled, read_joints
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import JOINTS
+from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK
 
 # What a shard writes: numbered examples.
 Shard = Callable[[], Iterator[tuple[int, dict[str, Any]]]]
 
 # A shard is held in memory while it is written.
 _CROPS_OF_A_SHARD = 5000
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 # Identity and camera are all that is read from a name such as 0002_c1s1_000451_03.jpg; nine digits
 # fit the 32 bits of a table, and camera 0 would be an unknown one.
@@ -58,12 +57,18 @@ class CropsBuilder(LocalBuilder):
     [people, 18, 3] in pixels of the crop, in the order and with the states of `Table.joints`.
     """
 
+    SUFFIXES: ClassVar[tuple[str, ...]] = SUFFIXES
     # What was published, by split: (images, identities above 0), to be compared by a person.
     PUBLISHED: ClassVar[Mapping[str, tuple[int, int]]] = {}
 
     def crops(self) -> dict[str, list[Crop]]:
         """The crops of every split, in the order of their rows. Reads no image."""
         raise NotImplementedError
+
+    @staticmethod
+    def roots(source: Path) -> list[Path]:
+        """The folders that hold the images and nothing else."""
+        return [source] if source.is_dir() else []
 
     def images(self) -> dict[str, list[Path]]:
         """The crops' files."""
@@ -144,11 +149,18 @@ def parse_name(path: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The images of a folder, sorted; Thumbs.db and hidden files are no part of a set."""
-    # Sorting the 36,036 paths of Market-1501 took a third of the time to open it; names are quick.
-    return [
-        folder / name
-        for name in sorted(os.listdir(folder))
-        if name.lower().endswith(suffixes) and not name.startswith(".")
-    ]
+def check_roles(splits: Mapping[str, list[Crop]]) -> None:
+    """Refuse who cannot be where they are: nobody is learned from, and no distractor looked for.
+
+    Raises:
+      InputError: junk or a distractor in train, or a distractor in query.
+    """
+    for split, nobody in (("train", (DISTRACTOR, JUNK)), ("query", (DISTRACTOR,))):
+        for crop in splits.get(split, ()):
+            if crop.identity in nobody:
+                kind = "junk" if crop.identity else "a distractor"
+                raise InputError(
+                    f"{crop.path} has the identity {crop.identity}, {kind}, and is in the split "
+                    f"{split}, which shows people: these count from 1. Move it to the gallery or "
+                    f"leave it out; if it shows a person, number all people from 1."
+                )

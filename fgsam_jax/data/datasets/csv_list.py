@@ -8,15 +8,19 @@ import os
 import re
 from pathlib import Path
 
-from fgsam_jax.data.datasets.crops import SUFFIXES, Crop
+from fgsam_jax.data.datasets.crops import Crop
+from fgsam_jax.data.datasets.image_files import SUFFIXES
+from fgsam_jax.data.datasets.names import check_distinct, is_missing
 from fgsam_jax.data.splits import SPLITS, WHOLE
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import DUKEMTMC, MARKET1501, PART_OF, PETA, Attribute
 from fgsam_jax.labels.skeleton import PARTS
+from fgsam_jax.runtime.files import regular_file
 
 NEEDED = ("path", "identity")
 # A column with more different values is a name or a measure, not an attribute.
 MOST_CLASSES = 50
+MOST_COLUMNS = 500
 # The branches that attributes can supervise.
 BODY_PARTS = tuple(part for part in PARTS if part != "plenary")
 
@@ -25,13 +29,16 @@ _WHOLE_NUMBER = re.compile(r"-1|[0-9]{1,9}")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*")
 
 
-def read_csv(file: Path) -> tuple[dict[str, list[Crop]], tuple[Attribute, ...]]:
+def read_csv(
+    file: Path, *, outside: bool = False
+) -> tuple[dict[str, list[Crop]], tuple[Attribute, ...]]:
     """The crops of every split in the order of the rows, and the attributes. Reads no image.
 
     Args:
       file: UTF-8, its first line names the columns: path (relative to the file's folder, or
         absolute) and identity, perhaps camera, split and attributes in any order. A column
-        without any value is as good as none.
+        without any value is as good as none; what tables write for one, such as nan, is none.
+      outside: whether images may lie outside of the file's folder.
 
     Returns:
       {split: crops}, one split `WHOLE` without a column split; and the attributes in the order of
@@ -42,7 +49,7 @@ def read_csv(file: Path) -> tuple[dict[str, list[Crop]], tuple[Attribute, ...]]:
         there; the message names the column or the line.
     """
     lines, columns = _columns(file)
-    paths = _paths(file, lines, columns.pop("path"))
+    paths = _paths(file, lines, columns.pop("path"), outside)
     identities = _identities(file, lines, columns.pop("identity"))
     cameras = _cameras(file, lines, columns.pop("camera", None))
     splits = _splits(file, lines, columns.pop("split", None))
@@ -70,7 +77,7 @@ def _columns(file: Path) -> tuple[list[int], dict[str, list[str]]]:
     """The line number of every row, and the columns by name, without those that are empty."""
     try:
         # A byte order mark and the line ends of Windows are no part of the text.
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        with regular_file(file).open(encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text, skipinitialspace=True, strict=True)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -86,6 +93,8 @@ def _columns(file: Path) -> tuple[list[int], dict[str, list[str]]]:
             f"{file} has no column {missing[0]!r}: its first line must name the columns path and "
             f"identity, found {', '.join(map(repr, header)) or 'nothing'}.{hint}"
         )
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"{file} has {len(header):,} columns, at most {MOST_COLUMNS} are read.")
     for line, row in rows:
         if len(row) != len(header):
             raise _wrong(file, line, f"{len(row)} fields, but {len(header)} columns")
@@ -96,12 +105,17 @@ def _columns(file: Path) -> tuple[list[int], dict[str, list[str]]]:
     for name, values in zip(header, zip(*(row for _, row in rows[1:]), strict=True), strict=True):
         if name in columns:
             raise InputError(f"{file} has two columns {name!r}: rename or remove one.")
+        if name not in NEEDED:
+            # "none" may be a class of its own, of a bag say; "None" is Python's.
+            values = tuple("" if is_missing(x) and x != "none" else x for x in values)
         if name in NEEDED or any(values):
             columns[name] = list(values)
     return lines, columns
 
 
-def _paths(file: Path, lines: list[int], values: list[str]) -> list[tuple[str, Path]]:
+def _paths(
+    file: Path, lines: list[int], values: list[str], outside: bool
+) -> list[tuple[str, Path]]:
     """Name and file of every image."""
     seen: dict[str, int] = {}
     found = []
@@ -110,6 +124,9 @@ def _paths(file: Path, lines: list[int], values: list[str]) -> list[tuple[str, P
         path = os.path.join(folder, value)
         if not value.lower().endswith(SUFFIXES):
             raise _wrong(file, line, f"{value!r} is no image: expected {', '.join(SUFFIXES)}")
+        if not outside and not os.path.normpath(path).startswith(os.path.join(folder, "")):
+            what = f"{value!r} is not in {folder}, the folder of the CSV"
+            raise _wrong(file, line, f"{what}; pass --config.data.outside=true if that is meant")
         if not os.path.isfile(path):
             raise _wrong(file, line, f"there is no image {path!r}")
         first = seen.setdefault(os.path.normpath(path), line)
@@ -124,8 +141,9 @@ def _identities(file: Path, lines: list[int], values: list[str]) -> list[int]:
     names: dict[str, int] = {}
     people: dict[str, int] = {}
     for line, value in zip(lines, values, strict=True):
-        if not value:
-            raise _wrong(file, line, "the identity is empty; leave the image out or give -1, junk")
+        if is_missing(value):
+            known = f"is {value!r}, which is nobody" if value else "is empty"
+            raise _wrong(file, line, f"the identity {known}; leave the image out or give -1, junk")
         if not _WHOLE_NUMBER.fullmatch(value):
             if _NUMBER.fullmatch(value):
                 what = f"the identity {value!r} is neither a name nor a whole number from -1 on"
@@ -139,6 +157,7 @@ def _identities(file: Path, lines: list[int], values: list[str]) -> list[int]:
             f"{file} has names and numbers as identities: {name!r} in line {named}, {number!r} in "
             f"line {numbered}. Use one kind."
         )
+    _check_distinct(file, "identities", names | people)
     numbers = {name: number for number, name in enumerate(sorted(names), 1)}
     return [numbers[value] if value in numbers else int(value) for value in values]
 
@@ -147,10 +166,15 @@ def _cameras(file: Path, lines: list[int], values: list[str] | None) -> list[int
     """Whole numbers as they are, other texts numbered from 1 in sorted order; 0 without any."""
     if values is None:
         return [0] * len(lines)
-    if "" in values:
-        what = "the camera is empty; give one to every image, or to none"
-        raise _wrong(file, lines[values.index("")], what)
-    names = sorted(set(values))
+    first: dict[str, int] = {}
+    for line, value in zip(lines, values, strict=True):
+        first.setdefault(value, line)
+    for name, line in first.items():
+        if is_missing(name):
+            what = f"the camera is {name or 'empty'}; give one to every image, or to none"
+            raise _wrong(file, line, what)
+    _check_distinct(file, "cameras", first)
+    names = sorted(first)
     if all(_WHOLE_NUMBER.fullmatch(name) for name in names):
         for line, value in zip(lines, values, strict=True):
             if int(value) < 1:
@@ -191,15 +215,17 @@ def _attribute(file: Path, column: str, values: list[str]) -> Attribute:
     why = ""
     if not 1 < len(classes) <= MOST_CLASSES:
         why = f"has {len(classes)} different values, an attribute 2 to {MOST_CLASSES}"
-    folded = [value.casefold() for value in classes]
-    for value, after in zip(classes, folded, strict=True):
-        if folded.count(after) > 1:
-            why = why or f"has the value {value!r} in capital and small letters"
+    for value in classes:
         if not value.isprintable():
             why = why or f"has a value that cannot be printed, {value!r}"
     if why:
         raise InputError(f"{file}: the column {column!r} {why}. Correct or remove it.")
+    check_distinct(f"{file}, column {column!r}: the classes", dict.fromkeys(classes, ""))
     return Attribute(name, part, tuple(classes))
+
+
+def _check_distinct(file: Path, what: str, lines: dict[str, int]) -> None:
+    check_distinct(f"{file}: the {what}", {name: f" (line {n})" for name, n in lines.items()})
 
 
 def _wrong(file: Path, line: int, what: str) -> InputError:

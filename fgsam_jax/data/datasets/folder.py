@@ -10,9 +10,10 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, parse_name
+from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, check_roles, parse_name
 from fgsam_jax.data.datasets.csv_list import read_csv
 from fgsam_jax.data.datasets.folder_tree import KINDS, people_in, split_folders
+from fgsam_jax.data.datasets.names import check_distinct, is_missing
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
 
@@ -42,13 +43,13 @@ class Folder(CropsBuilder):
     @staticmethod
     def files(source: Path) -> list[Path]:
         """Every image, and the CSV."""
-        splits, _ = read_set(source)
+        splits, _ = read_set(source, outside=True)  # whether that is allowed is asked of `_set`
         images = [crop.path for crops in splits.values() for crop in crops]
         return images if source.is_dir() else [source, *images]
 
     @functools.cached_property
     def _set(self) -> tuple[Splits, tuple[Attribute, ...]]:
-        return read_set(self.builder_config.source)
+        return read_set(self.builder_config.source, outside=self.builder_config.outside)
 
     def attributes(self) -> tuple[Attribute, ...]:
         """The columns of the CSV."""
@@ -59,8 +60,12 @@ class Folder(CropsBuilder):
         return self._set[0]
 
 
-def read_set(source: Path) -> tuple[Splits, tuple[Attribute, ...]]:
+def read_set(source: Path, *, outside: bool = False) -> tuple[Splits, tuple[Attribute, ...]]:
     """The crops of every split and their attributes. Reads no image.
+
+    Args:
+      source: a folder or a CSV.
+      outside: whether a CSV may name images outside of its own folder.
 
     Raises:
       InputError: the source is none of the three kinds; the message says what was found.
@@ -70,16 +75,12 @@ def read_set(source: Path) -> tuple[Splits, tuple[Attribute, ...]]:
     if not source.is_dir() and source.suffix.lower() != ".csv":
         raise InputError(f"{source} is neither a folder nor a .csv: expected {KINDS}.")
     try:
-        splits, attributes = (_read_folder(source), ()) if source.is_dir() else read_csv(source)
+        splits, attributes = (
+            (_read_folder(source), ()) if source.is_dir() else read_csv(source, outside=outside)
+        )
     except OSError as error:
         raise InputError(f"{source} cannot be read ({error}): correct its permissions.") from None
-    for crop in splits.get("train", ()):
-        if crop.identity < 1:
-            kind = "junk" if crop.identity else "a distractor"
-            raise InputError(
-                f"{crop.path} has the identity {crop.identity}, {kind}, and is in the split train: "
-                f"that trains on people from 1 on. Move it to the gallery or leave it out."
-            )
+    check_roles(splits)
     return splits, attributes
 
 
@@ -123,7 +124,14 @@ def _by_person(source: Path, found: dict[str, dict[str, list[Path]]]) -> Splits:
             f"{str(other.relative_to(source))!r} does not. Rename one of them, or use a CSV."
         )
     special = {"-1": -1, "0000": 0} if named else {}
-    people = sorted({person for split in found.values() for person in split} - special.keys())
+    everybody = sorted({person for split in found.values() for person in split})
+    for person in everybody:
+        if is_missing(person):
+            raise InputError(
+                f"{source} has a folder {person!r}, which names nobody: rename or remove it."
+            )
+    check_distinct(f"{source}: the people", dict.fromkeys(everybody, ""))
+    people = [person for person in everybody if person not in special]
     numbers = special | {person: number for number, person in enumerate(people, 1)}
     return {
         split: [

@@ -1,9 +1,14 @@
 """Where the images of a user's own set lie: folders of splits, and folders of people in them."""
 
-import os
 from pathlib import Path
 
-from fgsam_jax.data.datasets.crops import SUFFIXES, images_in
+from fgsam_jax.data.datasets.image_files import (
+    SUFFIXES,
+    check_depth,
+    folders_in,
+    images_below,
+    images_in,
+)
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
 
@@ -44,6 +49,10 @@ def split_folders(source: Path) -> dict[str, Path]:
             f"{', no '.join(lacking)}: give all three splits, or the images without splits to have "
             f"them drawn."
         )
+    known = {name for names in _SPLIT_FOLDERS.values() for name in names}
+    for path in folders_in(source):
+        if path.name.casefold() in known:
+            raise InputError(f"{path} is no split: write its name {path.name.casefold()}")
     higher = source.resolve().parent
     if source.resolve() in present(higher).values() and len(present(higher)) == len(_SPLIT_FOLDERS):
         raise InputError(f"{source} is one split of a set: pass the folder above it, {higher}.")
@@ -53,7 +62,7 @@ def split_folders(source: Path) -> dict[str, Path]:
 def people_in(folder: Path) -> dict[str, list[Path]]:
     """The images of each person's folder, by its name; "" for images that lie in none."""
     images = images_in(folder)
-    inside = {path.name: images_in(path) for path in _folders(folder)}
+    inside = {path.name: images_in(path) for path in folders_in(folder)}
     people = {name: found for name, found in inside.items() if found}
     if images and people:
         raise InputError(
@@ -61,28 +70,18 @@ def people_in(folder: Path) -> dict[str, list[Path]]:
             f"of images, such as {next(iter(people))!r}. Use one kind."
         )
     if images:
+        check_depth(folder)
         return {"": images}
-    deep = [folder / name for name in inside.keys() - people.keys()]
-    deep = sorted(path for path in deep if any(map(images_in, _folders(path))))
-    if deep and not people:
-        hint = f" It seems to be one level deeper, at {deep[0]}." if len(deep) == 1 else ""
-        raise InputError(f"{folder} holds folders of folders: expected {KINDS}.{hint}")
-    if deep:
-        raise InputError(f"{deep[0]} holds images one level too deep: put them into {deep[0]}.")
     if not people:
+        deep = [folder / name for name in inside if next(images_below(folder / name), None)]
+        if deep:
+            hint = f" It seems to be one level deeper, at {deep[0]}." if len(deep) == 1 else ""
+            raise InputError(f"{folder} holds folders of folders: expected {KINDS}.{hint}")
         here = sorted(path.name for path in folder.iterdir())
         raise InputError(
             f"{folder} holds no image ({', '.join(SUFFIXES)}): expected {KINDS}, found "
             f"{', '.join(map(repr, here[:6])) or 'an empty folder'}{', ...' * (len(here) > 6)}."
         )
+    for name in inside:
+        check_depth(folder / name)
     return people
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted, without hidden ones and what a Mac's archives add."""
-    with os.scandir(folder) as entries:
-        return sorted(
-            Path(entry.path)
-            for entry in entries
-            if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
-        )

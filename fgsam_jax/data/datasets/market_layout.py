@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in, parse_name
+from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, check_roles, parse_name
+from fgsam_jax.data.datasets.image_files import check_depth, images_in
 from fgsam_jax.data.datasets.matlab import read_struct
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.errors import InputError
@@ -31,6 +32,7 @@ class MarketLayout(CropsBuilder):
     ATTRIBUTES: ClassVar[tuple[Attribute, ...]]
     STRUCT: ClassVar[str]
     FIELDS: ClassVar[Mapping[str, str]]
+    SUFFIXES = (".jpg",)
 
     @classmethod
     def find_attributes(cls, source: Path, attributes: Path | None) -> Path | None:
@@ -46,14 +48,22 @@ class MarketLayout(CropsBuilder):
 
     @classmethod
     def _images(cls, source: Path) -> dict[str, list[Path]]:
-        found = {split: images_in(source / folder, (".jpg",)) for split, folder in FOLDERS.items()}
+        found = {
+            split: images_in(source / folder, cls.SUFFIXES) for split, folder in FOLDERS.items()
+        }
         for split, images in found.items():
+            check_depth(source / FOLDERS[split])
             if not images:
                 raise InputError(
                     f"{cls.TITLE} at {source} is incomplete: {FOLDERS[split]} holds no .jpg. "
                     f"Unpack the data set again."
                 )
         return found
+
+    @staticmethod
+    def roots(source: Path) -> list[Path]:
+        """The three folders; beside them lie others, as published."""
+        return [source / folder for folder in FOLDERS.values()]
 
     def attributes(self) -> tuple[Attribute, ...]:
         """Those of the published file."""
@@ -70,6 +80,7 @@ class MarketLayout(CropsBuilder):
                 identity, camera = parse_name(path)
                 labels = {} if known is None else _labels(known, identity, path, file)
                 found[split].append(Crop(path, path.name, identity, camera, labels))
+        check_roles(found)
         return found
 
     @classmethod

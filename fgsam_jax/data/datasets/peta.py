@@ -11,7 +11,8 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from fgsam_jax.data.datasets.crops import Crop, CropsBuilder, images_in
+from fgsam_jax.data.datasets.crops import Crop, CropsBuilder
+from fgsam_jax.data.datasets.image_files import check_depth, images_in
 from fgsam_jax.data.datasets.source import check_layout
 from fgsam_jax.data.splits import WHOLE
 from fgsam_jax.errors import InputError
@@ -71,6 +72,7 @@ class Peta(CropsBuilder):
         check_layout("PETA", source, [f"{subset}/archive/Label.txt" for subset in SUBSETS])
         found = []
         for subset in SUBSETS:
+            check_depth(source / subset / "archive")
             images = images_in(source / subset / "archive")
             if not images:
                 raise InputError(

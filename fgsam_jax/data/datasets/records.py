@@ -6,6 +6,7 @@ TensorFlow Datasets writes them as ArrayRecord files, which needs no TensorFlow.
 import contextlib
 import errno
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,15 @@ from absl import logging
 from filelock import FileLock
 
 from fgsam_jax.data.datasets.builder import LocalBuilder, SourceConfig
-from fgsam_jax.data.datasets.source import fingerprint
+from fgsam_jax.data.datasets.source import fingerprint, remember
 from fgsam_jax.errors import InputError
 
 # What a user can mend when a folder cannot be written.
 _FULL_OR_FORBIDDEN = (
-    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR,
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
 )  # fmt: skip
+_SEAL = "whole.json"
+_UNREAD = "unread"  # in place of the fingerprint of files that nobody has read
 
 
 def open_builder(
@@ -32,15 +35,17 @@ def open_builder(
     joints: str | Path | None = None,
     *,
     write: bool = True,
+    outside: bool = False,
 ) -> LocalBuilder:
     """The builder of a source folder, its records written if they are not there yet.
 
     With `write=False` nothing is read or written but names and annotations: such a builder tells
-    what the records would be made from.
+    what the records would be made from. A CSV may name images `outside` of its own folder if asked.
 
     Records live in `<records>/<set>/<fingerprint>/<version>`: another or a changed source never
     reuses them. An interrupted build leaves nothing under that name, and what it did leave goes
-    with the next one. Of several processes one builds and the others wait.
+    with the next one. Records that lack a file, or have one of another size, are made anew. Of
+    several processes one builds and the others wait. Nothing is written where all is there.
 
     Raises:
       InputError: the source is not in the set's layout, holds an unusable file, or `records`
@@ -52,27 +57,33 @@ def open_builder(
     files = _check_given(builder_class, source, given, points)
     found = builder_class.find_attributes(source, given)
     beside = [path for path in (found, points) if path is not None]
-    name = fingerprint(source, files, beside)
+    name, memory = _UNREAD, None
+    if write:
+        known = records / builder_class.name / "known"
+        name, memory = fingerprint(source, files, beside, known=known)
 
     def make() -> LocalBuilder:
-        config = SourceConfig(name=name, source=source, attributes=found, joints=points)
+        config = SourceConfig(
+            name=name, source=source, attributes=found, joints=points, outside=outside
+        )
         return builder_class(config=config, data_dir=records)
 
+    home = records / builder_class.name / name
+    folder = home / str(builder_class.VERSION)
     with _quiet(), _unnamed_owners():
-        builder = make()
-        if not write:
-            return builder
-        if builder.is_prepared():
-            return make()  # another process may have finished the records since this was made
-        home = Path(builder.data_dir).parent
+        if memory is None:
+            return make()
+        if _is_whole(folder):
+            remember(name, memory)
+            return make()
         try:
             home.mkdir(parents=True, exist_ok=True)
             with FileLock(home.parent / ".building.lock"):
-                builder = make()
-                if not builder.is_prepared():
+                if not _is_whole(folder):
                     _clear(home)
                     with contextlib.redirect_stdout(io.StringIO()):
-                        builder.download_and_prepare(file_format="array_record")
+                        make().download_and_prepare(file_format="array_record")
+                    _seal(folder)
         except (OSError, RuntimeError) as error:
             # ArrayRecord's writer tells of a full disk in the words of its own errors alone.
             full = "No space left" in str(error)
@@ -83,7 +94,27 @@ def open_builder(
                     f"another folder."
                 ) from error
             raise
-        return builder
+        remember(name, memory)
+        return make()
+
+
+def _seal(folder: Path) -> None:
+    """Write down what whole records consist of: the sizes of shards, the text of descriptions."""
+    parts = {path.name: _part(path) for path in sorted(folder.iterdir())}
+    (folder / _SEAL).write_text(json.dumps(parts))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether records are as `_seal` has left them; the content of shards is checked when read."""
+    try:
+        parts = json.loads((folder / _SEAL).read_text())
+        return all(_part(folder / name) == part for name, part in parts.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _part(path: Path) -> int | str:
+    return path.stat().st_size if "array_record" in path.name else path.read_text()
 
 
 def _check_given(
@@ -107,7 +138,7 @@ def _check_given(
 
 
 def _clear(home: Path) -> None:
-    """Remove what killed builds have left, also of other states of the set, and other versions.
+    """Remove what killed builds have left, also of other states of the set, and what is not whole.
 
     The caller holds the lock of the set.
     """

@@ -10,9 +10,10 @@ import time
 
 import numpy as np
 import pytest
-from trees import TRAIN, write_image, write_market
+from trees import QUERY, TRAIN, write_image, write_market
 
 from fgsam_jax.data import load_table, open_set
+from fgsam_jax.data.datasets import source
 from fgsam_jax.data.table import Rows
 from fgsam_jax.errors import InputError
 
@@ -26,6 +27,16 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 """
+
+# The same, waiting at the first image until it is killed.
+HANG = (
+    """
+import time
+from fgsam_jax.data.datasets import crops
+crops.read_image = lambda path: time.sleep(600)
+"""
+    + BUILD
+)
 
 
 @pytest.fixture
@@ -45,9 +56,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def build(market, records, **options):
+def build(market, records, script=BUILD, **options):
     return subprocess.Popen(
-        [sys.executable, "-c", BUILD, str(market), str(records)],
+        [sys.executable, "-c", script, str(market), str(records)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -69,12 +80,8 @@ def test_several_processes_build_the_same_set_at_once(market, tmp_path):
 
 
 def test_a_build_that_was_killed_starts_again_cleanly(market, tmp_path):
-    # An image that is a pipe: the build waits there until it is killed.
-    path = market / "query" / "0003_c6s4_000001_00.jpg"
-    os.remove(path)
-    os.mkfifo(path)
     records = tmp_path / "records"
-    killed = build(market, records)
+    killed = build(market, records, HANG)
     deadline = time.monotonic() + 60
     while not list(records.rglob("incomplete.*")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -82,9 +89,8 @@ def test_a_build_that_was_killed_starts_again_cleanly(market, tmp_path):
     killed.communicate()
     assert list(records.rglob("incomplete.*"))
 
-    # The image makes it another set; what the first build left goes all the same.
-    os.remove(path)
-    write_image(path)
+    # Another image makes it another set; what the first build left goes all the same.
+    write_image(market / "query" / "0003_c6s4_000001_00.jpg", 9)
     table = load_table(open_set("market1501", market, records), "query", 64, 32)
 
     assert len(table) == 2
@@ -130,6 +136,99 @@ def test_a_folder_that_cannot_be_written_is_one_line(market, tmp_path):
 
     with pytest.raises(InputError, match="could not be written"):
         open_set("market1501", market, tmp_path / "file" / "records")
+
+
+def train_images(market, records):
+    builder = open_set("market1501", market, records)
+    return builder, np.array(load_table(builder, "train", 64, 32).images)
+
+
+def write_of_a_size(path, seed):
+    """An image in a file of 9,000 bytes, written in 2001."""
+    write_image(path, seed)
+    path.write_bytes(path.read_bytes().ljust(9000, b"\0"))
+    os.utime(path, (10**9, 10**9))
+
+
+def test_images_that_are_swapped_are_noticed_though_their_sizes_and_times_are_the_same(
+    market, tmp_path
+):
+    a, b = (market / "bounding_box_train" / name for name in TRAIN[:2])
+    write_of_a_size(a, 1)
+    write_of_a_size(b, 2)
+    _, before = train_images(market, tmp_path / "records")
+    a.rename(market / "x")
+    b.rename(a)
+    (market / "x").rename(b)
+    _, after = train_images(market, tmp_path / "records")
+
+    np.testing.assert_array_equal(after[[1, 0, 2]], before)
+
+
+def test_bytes_that_are_written_in_place_are_noticed_behind_the_same_time(market, tmp_path):
+    path = market / "bounding_box_train" / TRAIN[0]
+    write_of_a_size(path, 1)
+    _, before = train_images(market, tmp_path / "records")
+    write_of_a_size(path, 2)
+    _, after = train_images(market, tmp_path / "records")
+
+    assert not np.array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1:], after[1:])
+
+
+def test_a_set_that_was_copied_or_touched_keeps_its_records_and_files_are_read_once(
+    market, tmp_path, monkeypatch
+):
+    records = tmp_path / "records"
+    first = open_set("market1501", market, records)
+    shutil.copytree(market, tmp_path / "copy")
+    os.utime(market / "query" / QUERY[0])
+    assert open_set("market1501", market, records).data_dir == first.data_dir
+    assert open_set("market1501", tmp_path / "copy", records).data_dir == first.data_dir
+    monkeypatch.setattr(source, "_digest", None)
+    assert open_set("market1501", market, records).data_dir == first.data_dir
+
+
+def shard(builder):
+    return next(builder.data_path.glob("*-train.array_record*"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty", "description", "features"])
+def test_records_that_lack_something_are_made_anew(market, tmp_path, damage):
+    records = tmp_path / "records"
+    builder, before = train_images(market, records)
+    path = {
+        "description": builder.data_path / "dataset_info.json",
+        "features": builder.data_path / "features.json",
+    }.get(damage, shard(builder))
+    whole = path.read_bytes()
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(b"" if damage == "empty" else whole[:-20] + b"\xff" * 3)
+    _, after = train_images(market, records)
+
+    np.testing.assert_array_equal(before, after)
+
+
+def test_records_with_a_flipped_bit_are_named_in_one_line(market, tmp_path):
+    builder = open_set("market1501", market, tmp_path / "records")
+    content = bytearray(shard(builder).read_bytes())
+    content[2000] ^= 4
+    shard(builder).write_bytes(content)
+
+    with pytest.raises(InputError, match=r"are damaged .* remove that folder") as error:
+        train_images(market, tmp_path / "records")
+    assert str(builder.data_dir) in str(error.value)
+
+
+def test_a_set_that_is_ready_is_opened_where_nothing_can_be_written(market, tmp_path, small_disk):
+    shutil.copytree(market, small_disk / "set")
+    _, before = train_images(small_disk / "set", small_disk / "records")
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    _, after = train_images(small_disk / "set", small_disk / "records")
+
+    np.testing.assert_array_equal(before, after)
 
 
 def test_processes_that_decode_the_same_split_wait_for_each_other(market, tmp_path):

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from trees import GALLERY, QUERY, TRAIN, open_table, write_image, write_market
 
 from fgsam_jax.data import load_table, open_set
+from fgsam_jax.data.datasets import names
 from fgsam_jax.data.datasets.crops import parse_name
 from fgsam_jax.data.datasets.csv_list import read_csv
 from fgsam_jax.data.datasets.folder import read_set
@@ -192,8 +194,27 @@ def test_a_known_attribute_keeps_its_classes_and_another_has_the_values_that_occ
         ("path,identity,head.x y\na.jpg,1,red", "column 'head.x y'"),
         ("path,identity,hat,head.hat\na.jpg,1,yes,no", "two columns of the attribute 'hat'"),
         ("path,identity,head.x\na.jpg,1,red\nb.jpg,1,", "'head.x' has 1 different values"),
-        ("path,identity,hat\na.jpg,1,no\nb.jpg,1,No", "'No' in capital and small letters"),
+        (
+            "path,identity,hat\na.jpg,1,no\nb.jpg,1,No",
+            "column 'hat': the classes 'No' and 'no' seem to be one",
+        ),
         ('path,identity,hat\na.jpg,1,no\nb.jpg,1,"a\nb"', r"cannot be printed, 'a\\nb'"),
+        ("path,identity\na.jpg,1\nb.jpg,nan", "line 3: the identity is 'nan', which is nobody"),
+        ("path,identity\na.jpg,anna\nb.jpg,None", "line 3: the identity is 'None', which is nob"),
+        ("path,identity\na.jpg,N/A\nb.jpg,2", "line 2: the identity is 'N/A', which is nobody"),
+        ("path,identity,camera\na.jpg,1,NULL\nb.jpg,1,2", "line 2: the camera is empty; give"),
+        ("path,identity,camera\na.jpg,1,none\nb.jpg,1,A", "line 2: the camera is none; give"),
+        ("path,identity\na.jpg,Anna\nb.jpg,anna", r"'Anna' \(line 2\) and 'anna' \(line 3\) seem"),
+        ("path,identity\na.jpg,1\nb.jpg,01", r"the identities '1' \(line 2\) and '01' \(line 3\)"),
+        ("path,identity,camera\na.jpg,1,Cam1\nb.jpg,1,cam1", "the cameras 'Cam1' .* and 'cam1' .*"),
+        ("path,identity,camera\na.jpg,1,1\nb.jpg,1,1.0", "the cameras '1' .* and '1.0' .* seem"),
+        (
+            "path,identity,camera\na.jpg,1,a  b\nb.jpg,1,a b",
+            "the cameras 'a  b' .* and 'a b' .* se",
+        ),
+        ("path,identity,head.x\na.jpg,1,red\nb.jpg,1,nan", "'head.x' has 1 different values"),
+        ("path,identity" + ",hat" * 600, "has 602 columns, at most 500 are read"),
+        ('path,identity\n"a\nb\x1b[31m.png",1', r"there is no image '.*/a\\nb\\x1b\[31m.png'"),
     ],
 )
 def test_a_csv_that_cannot_be_used_is_refused_by_column_or_line(tmp_path, text, message):
@@ -209,6 +230,99 @@ def test_a_csv_that_is_no_text_or_names_an_image_that_is_not_there_is_refused(tm
     many = [f"{i}.jpg,{i},v{i}" for i in range(51)]
     write_csv(path, "\n".join(["path,identity,head.name", *many]))
     assert "'head.name' has 51 different values, an attribute 2 to 50" in refusal(path)
+
+
+def test_what_a_table_writes_for_nothing_is_no_class_but_none_may_be_one(tmp_path):
+    rows = ["a.jpg,1,no,none", "b.jpg,1,NaN,bag", "c.jpg,2,yes,None", "d.jpg,2,,NA"]
+    text = "\n".join(["path,identity,hat,upper_body.carried,camera", *(f"{x},nan" for x in rows)])
+    splits, kinds = read_csv(write_csv(tmp_path / "own.csv", text))
+    assert [kind.classes for kind in kinds] == [("no", "yes"), ("bag", "none")]
+    labels = [dict(crop.attributes) for crop in splits["whole"]]
+    assert labels == [{"hat": 0, "carried": 1}, {"carried": 0}, {"hat": 1}, {}]
+    assert [crop.camera for crop in splits["whole"]] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "path", ["../out.jpg", "im/../../out.jpg", "/etc/out.jpg", "/etc/..in/o.jpg"]
+)
+def test_a_csv_names_no_image_outside_of_its_folder_unless_asked(tmp_path, path):
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "out.jpg")
+    csv_file = tmp_path / "in" / "own.csv"
+    csv_file.write_text(f"path,identity\n{path},1\n")
+    message = refusal(csv_file)
+    assert f"line 2: '{path}' is not in {tmp_path}/in, the folder of the CSV" in message
+    assert "--config.data.outside=true" in message
+    csv_file.write_text("path,identity\n../out.jpg,1\n../out2.jpg,1\n")
+    write_image(tmp_path / "out2.jpg", 1)
+    with pytest.raises(InputError, match="is not in"):
+        open_set("folder", csv_file, tmp_path / "records")
+    builder = open_set("folder", csv_file, tmp_path / "records", outside=True)
+    assert len(load_table(builder, "whole", 8, 8)) == 2
+
+
+def test_a_field_as_long_as_a_book_is_refused_in_a_short_line(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("path,identity\n" + 200_000 * "x" + ".jpg,1")
+    assert "cannot be read as a CSV (field larger" in refusal(path)
+    path.write_text("path,identity\n" + 100_000 * "x" + ".jpg,1")
+    assert len(refusal(path)) < 1000
+
+
+def test_a_csv_that_is_no_regular_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "own.csv")
+    assert "it is no regular file" in refusal(tmp_path / "own.csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["anna", "ben", "Anna"], "the people 'Anna' and 'anna' seem to be one"),
+        (["Jos\xe9", "Jose\u0301"], r"the people 'Jose\\u0301' and 'Jos\\xe9' seem to be one"),
+        (["1", "0001", "2"], "the people '0001' and '1' seem to be one"),
+        (["anna", "nan"], "has a folder 'nan', which names nobody"),
+    ],
+)
+def test_folders_of_people_that_are_one_or_nobody_are_refused(tmp_path, names, message):
+    write_people(tmp_path / "set", names, images=1)
+    assert re.search(message, refusal(tmp_path / "set"))
+
+
+def test_folders_that_programs_leave_are_no_people(tmp_path):
+    write_people(tmp_path, ["anna", "ben", "@eaDir", ".ipynb_checkpoints", "__MACOSX", "#recycle"])
+    write_people(tmp_path / "anna", ["@eaDir", ".thumbnails", "Thumbs"])
+    assert {number for _, number, _ in read(tmp_path)["whole"]} == {1, 2}
+
+
+@pytest.mark.parametrize("folder", ["anna/door", "anna/door/monday", "cem/door"])
+def test_images_below_a_person_are_refused_also_beside_others(tmp_path, folder):
+    write_people(tmp_path, ["anna", "ben"])
+    write_people(tmp_path / folder, ["more"])
+    assert "holds images one level too deep, in " in refusal(tmp_path)
+
+
+def test_images_below_those_of_market_are_refused(tmp_path):
+    market = write_market(tmp_path / "set")
+    write_people(market / "query", ["sub"])
+    with pytest.raises(InputError, match="query holds images one level too deep, in sub"):
+        open_set("market1501", market, tmp_path / "records")
+
+
+def test_folders_of_splits_written_otherwise_are_no_people(tmp_path):
+    for split in ("Train", "Query", "Gallery"):
+        write_people(tmp_path, [split])
+    assert re.search("(Train|Query|Gallery) is no split: write its name", refusal(tmp_path))
+
+
+def test_a_distractor_is_refused_as_a_query(tmp_path):
+    text = "path,identity,split\na.jpg,1,train\nb.jpg,0,query\nc.jpg,0,gallery\n"
+    message = refusal(write_csv(tmp_path / "own.csv", text))
+    assert "b.jpg has the identity 0, a distractor, and is in the split query" in message
+    assert "number all people from 1" in message
+    market = write_market(tmp_path / "set")
+    write_image(market / "query" / "0000_c1s1_000001_00.jpg")
+    with pytest.raises(InputError, match="is in the split query, which shows people"):
+        open_set("market1501", market, tmp_path / "records")
 
 
 @pytest.mark.parametrize(("identity", "kind"), [("-1", "junk"), ("0", "a distractor")])
@@ -325,6 +439,7 @@ def test_joints_are_found_by_folder_and_name_and_never_given_to_another_image(tm
 cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
     lambda text: text == text.strip()
 )
+cell = cell.filter(lambda text: not names.is_missing(text))
 name = cell.filter(lambda text: not re.match(r"[-+]?[0-9]", text))
 file_name = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=20
@@ -341,7 +456,7 @@ def sheets(draw):
     splits = draw(st.lists(split, min_size=len(files), max_size=len(files)))
     assume(len(set(splits)) in (1, 3) and (set(splits) == {""} or len(set(splits)) == 3))
     values = draw(st.lists(cell.filter(str.isprintable), min_size=2, max_size=4))
-    values = list({value.casefold(): value for value in values}.values())
+    values = list({names._folded(value): value for value in values}.values())
     assume(len(values) > 1)
     labels = values + draw(
         st.lists(st.sampled_from([*values, ""]), min_size=len(files), max_size=len(files))
@@ -351,6 +466,9 @@ def sheets(draw):
         for row, file in enumerate(files)
     ]
     assume(len({row[4] for row in rows} - {""}) > 1)
+    for column in (1, 2):
+        written = {row[column] for row in rows}
+        assume(len(set(map(names._folded, written))) == len(written))
     return rows
 
 
