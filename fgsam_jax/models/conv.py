@@ -46,10 +46,19 @@ def convolve(
     dilated = np.any(np.not_equal(others.get("lhs_dilation") or 1, 1))
     grouped = others.get("feature_group_count", 1) != 1
     if kernel.shape[:2] != (1, 1) or padded or dilated or grouped:
-        y = jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **others)
+        y = _apart(
+            jax.lax.conv_general_dilated(_apart(x), kernel, window_strides, padding, **others)
+        )
     else:
         y = _pointwise(x, kernel, tuple(window_strides), others.get("precision"))
     return checkpoint_name(y, _PRODUCT)
+
+
+def _apart(x: jax.Array) -> jax.Array:
+    """Keeps a CPU from fusing others into a bfloat16 convolution: JAX 0.12 then gives garbage."""
+    if x.dtype != jnp.bfloat16:
+        return x
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
