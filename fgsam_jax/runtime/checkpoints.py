@@ -97,6 +97,8 @@ class Checkpoints:
                     broken[step] = error
                     continue
                 self._pass_over(broken, step)
+                if not digests.written(self._at(step)):
+                    say(f"{self._at(step)} was written without digests: it could not be checked")
                 return found, step
             else:
                 break

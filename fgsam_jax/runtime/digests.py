@@ -17,6 +17,11 @@ def write(folder: Path) -> None:
     (folder / _NAME).write_text(json.dumps(digests, indent=1))
 
 
+def written(folder: Path) -> bool:
+    """Whether a folder has digests."""
+    return (folder / _NAME).exists()
+
+
 def check(folder: Path, *parts: str) -> None:
     """Compare the files directly in a folder, and those of some of its folders.
 
@@ -25,7 +30,7 @@ def check(folder: Path, *parts: str) -> None:
     Raises:
       InputError: a file is not the one that was written.
     """
-    if not (folder / _NAME).exists():
+    if not written(folder):
         return
     for name, digest in read_json(folder / _NAME).items():
         part, _, rest = name.partition("/")

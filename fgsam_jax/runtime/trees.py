@@ -1,6 +1,8 @@
 """Named trees of arrays in a folder, by Orbax; the only file that knows Orbax."""
 
 import contextlib
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,10 +62,24 @@ def _orbax() -> ocp.Checkpointer:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides Orbax's warnings; what goes wrong it raises too."""
-    verbosity = logging.get_verbosity()
+    """Hides what Orbax warns of; what goes wrong it raises too.
+
+    Where one array fails, TensorStore tells of each other one to a loop that Orbax has closed by
+    then, and Python would print 300 lines of "Event loop is closed" beside the error.
+    """
+    verbosity, shown = logging.get_verbosity(), sys.unraisablehook
+
+    def hook(raised: Any) -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            shown(raised)
+
     logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = hook
     try:
         yield
+    except Exception:
+        time.sleep(1)  # the other arrays are still being told of
+        raise
     finally:
         logging.set_verbosity(verbosity)
+        sys.unraisablehook = shown
