@@ -145,11 +145,10 @@ def render_set(config: Config) -> None:
     arguments = dataclasses.asdict(config.synthetic)
     folder = arguments.pop("folder")
     if Path(folder).exists():
-        render(folder, **arguments)  # it looks whether this is the set, and needs no lock
+        render(folder, **arguments)  # it looks whether this is the set, and writes nothing
         return
-    Path(folder).parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(f"{folder}.lock"),
+        disk_errors_in_one_line(Path(folder)),
         tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar,
     ):
 
@@ -157,4 +156,6 @@ def render_set(config: Config) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        render(folder, progress=show, **arguments)
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            render(folder, progress=show, **arguments)

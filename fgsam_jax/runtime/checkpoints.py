@@ -89,6 +89,7 @@ class Checkpoints:
         for _ in range(20):
             broken: dict[int, InputError] = {}
             for step in self.steps(which)[: 1 if exact else None]:
+                checked = digests.written(self._at(step))
                 try:
                     found = work(step)
                 except InputError as error:
@@ -97,14 +98,14 @@ class Checkpoints:
                     broken[step] = error
                     continue
                 self._pass_over(broken, step)
-                if not digests.written(self._at(step)):
+                if not checked:
                     say(f"{self._at(step)} was written without digests: it could not be checked")
                 return found, step
             else:
                 break
-        for error in broken.values():
+        for first in broken.values():
             hint = "" if exact else f"; no other is whole: train again without {self.folder}"
-            raise InputError(f"{error}{hint}")
+            raise InputError(f"{first}{hint}")
         return None
 
     def _pass_over(self, broken: dict[int, InputError], step: int) -> None:

@@ -42,6 +42,6 @@ def disk_errors_in_one_line(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"{error.filename or folder}: {error.strerror or error}. Mend that; the same command "
-            "goes on from the last checkpoint"
+            f"{error.filename or folder}: {error.strerror or error}. Mend that and start the same "
+            "command again: it goes on from what is whole"
         ) from error

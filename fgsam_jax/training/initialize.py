@@ -139,7 +139,14 @@ def first_state(
     which = info.config.restore
     given = converted_weights(info.config, shapes)
     sources = {"config.init": given} if given else {}
-    sources |= {name: restore(workdir, name, which, exact=True)[1] for name in phase.start_from}
+    for name in phase.start_from:
+        try:
+            sources[name] = restore(workdir, name, which, exact=True)[1]
+        except InputError as error:
+            raise InputError(
+                f"{phase.name} starts from {name}: {error}. Take {name} out of results.json and "
+                "start again: it is trained on from its checkpoint before"
+            ) from None
     known, lines = take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))
     variables = initial_variables(model, seed, data.height, data.width, known)
