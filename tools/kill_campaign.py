@@ -53,6 +53,7 @@ class Campaign:
         self._programs = {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # to compile quickly
         }
 
     def run(self, workdir: Path, seconds: float | None = None) -> bool:
