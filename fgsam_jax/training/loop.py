@@ -81,9 +81,11 @@ def _finished(path: Path) -> dict[str, dict]:
         results = read_json(path)
         for name, result in results.items():
             if not isinstance(result["headline"], str) or not result.keys() & _SCORES:
-                raise InputError(f"{name} has no headline or no scores")
-    except (InputError, TypeError, LookupError) as error:
-        raise InputError(f"{path} is damaged: {error}. {REMEDY}") from None
+                raise InputError(f"{path}: {name} has no headline or no scores")
+    except InputError as error:
+        raise InputError(f"{error}. {REMEDY}") from None
+    except (TypeError, LookupError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error!r}. {REMEDY}") from None
     return results
 
 

@@ -132,8 +132,8 @@ def changed_phases(config: Config, workdir: Path, results: dict[str, dict]) -> l
         held = _plain(from_dict(read_json(path)))
     except InputError as error:
         raise InputError(
-            f"{path}: {error}. If the run was begun with this configuration, remove the file; "
-            "else choose another --workdir"
+            f"the configuration of {path.parent} is damaged: {error}. If the run was begun with "
+            "this configuration, remove config.json; else choose another --workdir"
         ) from None
     for name, value in _settings(held).items():
         if value != _settings(wanted).get(name):
