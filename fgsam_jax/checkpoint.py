@@ -1,5 +1,6 @@
 """What a checkpoint says of itself, and a phase's model restored from it alone."""
 
+import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,18 @@ class CheckpointInfo:
 
     @classmethod
     def from_dict(cls, values: dict) -> "CheckpointInfo":
-        """The inverse of `to_dict`; other entries are ignored."""
-        attributes = tuple(
-            Attribute(a["name"], a["part"], tuple(a["classes"])) for a in values["attributes"]
-        )
-        config = configs.from_dict(values["config"])
-        digests = values.get("trained_on", ""), values.get("tested_on", "")
-        return cls(config, values["phase"], values["identities"], attributes, *digests)
+        """The inverse of `to_dict`; other entries are ignored. Raises InputError if some lack."""
+        try:
+            attributes = tuple(
+                Attribute(a["name"], a["part"], tuple(a["classes"])) for a in values["attributes"]
+            )
+            config = configs.from_dict(values["config"])
+            digests = values.get("trained_on", ""), values.get("tested_on", "")
+            made = cls(config, values["phase"], values["identities"], attributes, *digests)
+            made.title  # noqa: B018 - its phase is one of the configuration's
+        except (LookupError, TypeError, AttributeError, StopIteration) as error:
+            raise InputError(f"the checkpoint's description is damaged: {error!r}") from None
+        return made
 
     @property
     def _phase(self) -> configs.Phase:
@@ -72,7 +78,7 @@ def checkpoint_folder(workdir: Path, phase: str) -> Path:
 
 
 def restore(
-    workdir: Path, phase: str | None = None, which: str = "last"
+    workdir: Path, phase: str | None = None, which: str = "last", *, exact: bool = False
 ) -> tuple[CheckpointInfo, dict[str, Any], int]:
     """A phase's model and variables from its checkpoint alone.
 
@@ -80,6 +86,7 @@ def restore(
       workdir: of a run.
       phase: its name; None takes the last re-identification phase that has a checkpoint.
       which: "last" or "best".
+      exact: where that one is broken, do not take another and say so, but raise.
 
     Returns:
       What it is, its variables as `model.apply` takes them, and its step.
@@ -92,23 +99,36 @@ def restore(
     if phase is None:
         phase = _last_phase(Path(workdir))
     checkpoints = Checkpoints(checkpoint_folder(workdir, phase))
-    step = checkpoints.step(which)
-    if step is None:
+
+    def one(step: int) -> tuple[CheckpointInfo, dict[str, Any]]:
+        info = CheckpointInfo.from_dict(checkpoints.info(step))
+        size = (info.config.data.height, info.config.data.width)
+        template = variable_shapes(info.model(), *size)
+        return info, checkpoints.restore(step, {"variables": template})["variables"]
+
+    found = checkpoints.read(one, which, exact=exact)
+    if found is None:
         raise InputError(f"there is no finished checkpoint in {checkpoints.folder}: train first")
-    info = CheckpointInfo.from_dict(checkpoints.info(step))
-    size = (info.config.data.height, info.config.data.width)
-    template = variable_shapes(info.model(), *size)
-    return info, checkpoints.restore(step, {"variables": template})["variables"], step
+    (info, variables), step = found
+    return info, variables, step
+
+
+def described(folder: Path) -> CheckpointInfo | None:
+    """What the newest checkpoint of a folder that is whole enough says of itself."""
+    checkpoints = Checkpoints(folder)
+    for step in checkpoints.steps():
+        with contextlib.suppress(InputError):
+            return CheckpointInfo.from_dict(checkpoints.info(step))
+    return None
 
 
 def _last_phase(workdir: Path) -> str:
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         raise InputError(f"{workdir} holds no run: expected the folder checkpoints in it")
-    steps = {path.name: Checkpoints(path).step() for path in sorted(folder.iterdir())}
-    saved = {name: step for name, step in steps.items() if step is not None}
-    for name, step in saved.items():
-        info = CheckpointInfo.from_dict(Checkpoints(folder / name).info(step))
+    # Other files and folders may lie beside the phases: a person or a file manager puts them there.
+    saved = [x.name for x in sorted(folder.iterdir()) if x.is_dir() and Checkpoints(x).steps()]
+    for info in filter(None, (described(folder / name) for name in saved)):
         for phase in reversed(info.config.phases):
             if phase.model != "pose" and phase.name in saved:
                 return phase.name

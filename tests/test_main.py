@@ -12,7 +12,10 @@ import tiny
 
 from fgsam_jax import main
 from fgsam_jax.config import Log, Phase
+from fgsam_jax.experiments import run
+from fgsam_jax.retrieval.embedder import load
 from fgsam_jax.runtime import cli as shared
+from fgsam_jax.runtime.lock import sole_run
 
 DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
 BASE = Phase("base", "Base", "baseline", batch=16)
@@ -94,6 +97,46 @@ def test_evaluation_of_a_run_of_another_seed_is_refused(refused, config, workdir
 def test_a_folder_of_another_configuration_is_refused(refused, config, workdir):
     changed = dataclasses.replace(config, seed=9)
     assert "another configuration (config.seed differs)" in refused(changed, workdir)
+
+
+def test_a_run_that_the_disk_refuses_ends_in_one_line(refused, config, workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    (run / "table.json.part").mkdir()
+    assert "table.json.part: Is a directory. Mend that" in refused(config, run)
+
+
+def test_a_second_start_in_the_same_folder_is_refused(refused, config, tmp_path):
+    with sole_run(tmp_path):
+        assert f"another training runs in {tmp_path}" in refused(config, tmp_path)
+
+
+def test_evaluation_needs_no_right_to_write(command, config, workdir, monkeypatch):
+    def refuse(path, text):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(run, "write_atomically", refuse)
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    printed = command(config, workdir, "eval")
+    assert "evaluation.json was not written: Read-only file system" in printed
+    assert "untrained Base" in printed
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+
+
+def test_what_else_lies_beside_the_phases_of_a_run_is_left_alone(workdir, tmp_path):
+    shutil.copytree(workdir / "checkpoints", tmp_path / "checkpoints")
+    for name in (".DS_Store", "notes.txt"):
+        (tmp_path / "checkpoints" / name).touch()
+    for name in ("backup", "__MACOSX", ".ipynb_checkpoints"):
+        (tmp_path / "checkpoints" / name / "inner").mkdir(parents=True)
+    assert load(tmp_path).info.phase == "base"
+
+
+def test_damaged_scores_of_a_finished_phase_are_told_of(refused, config, workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    results = json.loads((run / "results.json").read_text())
+    del results["base"]["evaluation"]["scores"]["cmc"]
+    (run / "results.json").write_text(json.dumps(results))
+    assert "results.json is damaged: KeyError('cmc'). Remove it" in refused(config, run)
 
 
 def test_evaluation_without_a_checkpoint_is_refused(refused, config, tmp_path):

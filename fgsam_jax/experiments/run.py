@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,10 @@ from fgsam_jax.experiments import tables
 from fgsam_jax.models.factory import check_backbone
 from fgsam_jax.runtime import distributed
 from fgsam_jax.runtime.files import expanded
-from fgsam_jax.runtime.output import say, write_atomically
+from fgsam_jax.runtime.lock import sole_run
+from fgsam_jax.runtime.output import disk_errors_in_one_line, say, write_atomically
 from fgsam_jax.training.initialize import phase_info
-from fgsam_jax.training.loop import train
+from fgsam_jax.training.loop import REMEDY, train
 from fgsam_jax.visualization.results import draw_results
 
 Section = TypeVar("Section", Data, PoseData, Init, Synthetic)
@@ -30,6 +32,11 @@ def run_experiment(config: Config, workdir: Path, *, training: bool) -> None:
     Raises:
       InputError: something given cannot be used; the message says what.
     """
+    with disk_errors_in_one_line(workdir):
+        _run_all(config, workdir, training=training)
+
+
+def _run_all(config: Config, workdir: Path, *, training: bool) -> None:
     runs = []
     for number, (one, folder) in enumerate(each_run(config, workdir), 1):
         if config.repeats > 1:
@@ -43,10 +50,10 @@ def run_experiment(config: Config, workdir: Path, *, training: bool) -> None:
     # A run that was stopped has fewer rows, and takes no part in the spread.
     runs = [rows for rows in runs if len(rows) == max(map(len, runs))]
     if runs:
-        path = workdir / ("table.json" if training else "evaluation.json")
-        write_atomically(path, json.dumps({"config": dataclasses.asdict(config), "runs": runs}))
+        written = _write_table(workdir, config, training, runs=runs)
         say(f"\nMean and standard deviation of {len(runs)} runs:\n{tables.spread_table(runs)}")
-        say(f"\nwrote {path}")
+        if written:
+            say(f"\nwrote {written[0]}")
 
 
 def each_run(config: Config, workdir: Path) -> list[tuple[Config, Path]]:
@@ -87,6 +94,11 @@ def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     """One run: its rows of results, those of the references first. It prints and writes them."""
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
+    with sole_run(workdir) if training else nullcontext():
+        return _run_once(config, workdir, training=training)
+
+
+def _run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     check_backbone(config.model.backbone)
     if config.synthetic.folder:
         render_set(config)
@@ -99,14 +111,31 @@ def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     if config.references:
         last = [phase for phase in config.phases if phase.model != "pose"][-1]
         rows = reference_rows(phase_info(config, last, datasets), datasets) + rows
-    path = workdir / ("table.json" if training else "evaluation.json")
-    write_atomically(
-        path, json.dumps({"config": dataclasses.asdict(config), "rows": rows}, indent=1)
-    )
-    say("\n" + tables.report(rows))
-    written = [path, *(draw_results(workdir, datasets) if training and config.log.pictures else [])]
-    say("\nwrote " + ", ".join(map(str, written)))
+    try:
+        report = tables.report(rows)
+    except (LookupError, TypeError) as error:
+        raise InputError(f"{workdir / 'results.json'} is damaged: {error!r}. {REMEDY}") from None
+    written = _write_table(workdir, config, training, rows=rows)
+    say("\n" + report)
+    if training and config.log.pictures:
+        written += draw_results(workdir, datasets)
+    if written:
+        say("\nwrote " + ", ".join(map(str, written)))
     return rows
+
+
+def _write_table(workdir: Path, config: Config, training: bool, **content: list) -> list[Path]:
+    """Keep rows or runs beside the configuration; an evaluation may lack the right to write."""
+    path = workdir / ("table.json" if training else "evaluation.json")
+    text = json.dumps({"config": dataclasses.asdict(config), **content}, indent=1)
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        if training:
+            raise
+        say(f"{path} was not written: {error.strerror}")
+        return []
+    return [path]
 
 
 def render_set(config: Config) -> None:
@@ -117,7 +146,10 @@ def render_set(config: Config) -> None:
 
     arguments = dataclasses.asdict(config.synthetic)
     folder = arguments.pop("folder")
-    with tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar:
+    with (
+        disk_errors_in_one_line(Path(folder)),
+        tqdm(desc="rendering", unit="picture", leave=False, disable=None) as bar,
+    ):
 
         def show(done: int, total: int) -> None:
             bar.total = total

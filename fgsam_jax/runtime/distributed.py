@@ -77,7 +77,8 @@ def all_agree(yes: bool) -> bool:
 
 def agreed(work: Callable[[], Found]) -> Found:
     """work(), or an InputError in every process if one raises it: none waits for the others."""
-    if jax.process_count() == 1:
+    # Alone, the answer must not wake the devices.
+    if not jax.distributed.is_initialized() or jax.process_count() == 1:
         return work()
     found, error = None, None
     try:

@@ -1,10 +1,14 @@
 """Lines and files for people; of several processes the first writes."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
+from fgsam_jax.errors import InputError
 from fgsam_jax.runtime import distributed
 
 
@@ -20,5 +24,24 @@ def write_atomically(path: Path, text: str) -> None:
     if not distributed.first():
         return
     scratch = path.with_name(path.name + ".part")
-    scratch.write_text(text)
+    with scratch.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # or a machine that loses power may keep an empty file
     scratch.replace(path)
+
+
+@contextlib.contextmanager
+def disk_errors_in_one_line(folder: Path) -> Iterator[None]:
+    """What the file system refuses becomes an InputError: a full disk, a folder not to be written.
+
+    Args:
+      folder: to name where the system names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: {error.strerror or error}. Mend that and start the same "
+            "command again: it goes on from what is whole"
+        ) from error

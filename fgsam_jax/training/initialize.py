@@ -127,16 +127,28 @@ def first_state(
     """The last checkpoint's state, or a new one with earlier phases' weights; seconds spent."""
     model, data = info.model(), info.config.data
     shapes = variable_shapes(model, data.height, data.width)
-    saved = checkpoints.step()
-    if saved is not None:
+
+    def resume(step: int) -> tuple[TrainState, float]:
         template = jax.eval_shape(lambda v: make_state(v, phase, optimizer), shapes)
-        state = resume_state(checkpoints, saved, template, phase)
-        say(f"{phase.name}: resumed at step {saved} of {last}")
-        return state, checkpoints.info(saved)["seconds"]
+        seconds = checkpoints.info(step).get("seconds", 0.0)
+        return resume_state(checkpoints, step, template, phase), seconds
+
+    resumed = checkpoints.read(resume)
+    if resumed is not None:
+        found, step = resumed
+        say(f"{phase.name}: resumed at step {step} of {last}")
+        return found
     which = info.config.restore
     given = converted_weights(info.config, shapes)
     sources = {"config.init": given} if given else {}
-    sources |= {name: restore(workdir, name, which)[1] for name in phase.start_from}
+    for name in phase.start_from:
+        try:
+            sources[name] = restore(workdir, name, which, exact=True)[1]
+        except InputError as error:
+            raise InputError(
+                f"{phase.name} starts from {name}: {error}. Take {name} out of results.json and "
+                "start again: it is trained on from its checkpoint before"
+            ) from None
     known, lines = take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))
     variables = initial_variables(model, seed, data.height, data.width, known)

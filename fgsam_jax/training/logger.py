@@ -1,5 +1,6 @@
 """What a run writes while it trains: a progress bar, JSON lines and TensorBoard events."""
 
+import contextlib
 import functools
 import json
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from fgsam_jax.runtime.files import read_bytes
 from fgsam_jax.runtime.output import say, write_atomically
 
 
@@ -27,20 +29,13 @@ class PhaseLog:
         self._path = workdir / "log.jsonl"
         _forget_after(self._path, phase, first)
         self._file = self._path.open("a")
-        self._events, self._first = str(workdir / "tensorboard" / phase), first
+        self._board = _Board(workdir / "tensorboard" / phase, first)
         # Where the output is not a terminal there is no bar, only the summary lines.
         self._bar = tqdm(
             total=last, initial=first, desc=phase, unit="step", leave=False, disable=None
         )
         self._epoch: list[dict[str, float]] = []
         self._started = time.monotonic()
-
-    @functools.cached_property
-    def _board(self) -> Any:
-        # It imports PyTorch where that is installed, which takes longer than the first step.
-        from tensorboardX import SummaryWriter
-
-        return SummaryWriter(self._events, purge_step=self._first, write_to_disk=True)
 
     def step(self, step: int, metrics: dict[str, float], learning_rate: float, images: int) -> None:
         """Note the metrics of a finished step, numbered from 1."""
@@ -49,8 +44,7 @@ class PhaseLog:
         if step % self._every == 0:
             values = {**metrics, "learning_rate": learning_rate}
             self._write({"phase": self._phase, "step": step, **values})
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            self._board.add(step, values)
             self._bar.set_postfix(loss=f"{metrics['total']:.3f}")
         if step % self._per_epoch == 0:
             self._summary(step, learning_rate, images)
@@ -66,6 +60,7 @@ class PhaseLog:
             f"{self._phase} epoch {epoch}: {', '.join(shown)}; "
             f"learning rate {learning_rate:.2g}, {rate:.0f} images/s"
         )
+        self._board.flush()
         self._epoch = []
         self._started = time.monotonic()
 
@@ -75,10 +70,9 @@ class PhaseLog:
 
     def close(self) -> None:
         """Flush and close everything."""
-        self._bar.close()
-        self._file.close()
-        if "_board" in vars(self):
-            self._board.close()
+        with contextlib.ExitStack() as stack:  # a full disk ends none of the three early
+            for each in (self._bar, self._file, self._board):
+                stack.callback(each.close)
 
 
 def grouped(metrics: dict[str, float]) -> dict[str, float]:
@@ -89,15 +83,51 @@ def grouped(metrics: dict[str, float]) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in groups.items()}
 
 
+class _Board:
+    """TensorBoard's events of a phase, written by no other thread: it would end unnoticed."""
+
+    def __init__(self, folder: Path, first: int):
+        """Events of steps after `first`, of a run that was cut off, are shown no more."""
+        self._folder, self._first = folder, first
+
+    @functools.cached_property
+    def _writer(self) -> Any:
+        # It imports PyTorch where that is installed, which takes longer than the first step.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        writer = EventsWriter(str(self._folder / "events"))
+        start = SessionLog(status=SessionLog.START)
+        writer.write_event(Event(wall_time=time.time(), step=self._first + 1, session_log=start))
+        return writer
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+            self._writer.write_event(event)
+
+    def flush(self) -> None:
+        if "_writer" in vars(self):
+            self._writer.flush()
+
+    def close(self) -> None:
+        if "_writer" in vars(self):
+            self._writer.close()
+
+
 def _forget_after(path: Path, phase: str, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in read_bytes(path).decode(errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut short when the run was killed
-        if record["phase"] != phase or record["step"] <= step:
-            kept.append(line + "\n")
+            if record["phase"] != phase or record["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, TypeError, LookupError, RecursionError):
+            continue  # cut short when the run was killed, or damaged
     write_atomically(path, "".join(kept))

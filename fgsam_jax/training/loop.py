@@ -18,6 +18,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import evaluate_phase, renewed_results
 from fgsam_jax.runtime import distributed
 from fgsam_jax.runtime.distributed import AXIS, replicate
+from fgsam_jax.runtime.files import read_json
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import first_state, phase_info
 from fgsam_jax.training.logger import PhaseLog
@@ -28,6 +29,8 @@ from fgsam_jax.training.step import Metrics, is_finite, parallel_train_steps
 from fgsam_jax.training.update import make_update
 
 _RESULTS = "results.json"
+_SCORES = {"evaluation", "pose"}  # of `evaluate_phase`
+REMEDY = "Remove it: the same command evaluates the finished phases again"
 
 
 def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
@@ -51,7 +54,7 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
             f"the run's folder cannot be made: {error}; name another --workdir"
         ) from None
     path = workdir / _RESULTS
-    results = json.loads(path.read_text()) if path.exists() else {}
+    results = _finished(path)
     changed = changed_phases(config, workdir, results)
     check_phases(config, workdir, datasets, results, changed)
     record_config(config, workdir, changed)
@@ -65,12 +68,28 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
         seconds = _PhaseTraining(config, workdir, index, datasets).run()
         gc.collect()  # cycles would hold device memory: `startup.tune` lets Python look rarely
         # What is reported is what the checkpoint gives back.
-        info, variables, _ = restore(workdir, phase.name, config.restore)
+        info, variables, _ = restore(workdir, phase.name, config.restore, exact=True)
         result = evaluate_phase(info, variables, datasets) | {"seconds": seconds}
         say(f"{phase.name}: {result['headline']} after {seconds:.0f} s")
         results[phase.name] = result
         write_atomically(path, json.dumps(results, indent=1))
     return list(results.values())
+
+
+def _finished(path: Path) -> dict[str, dict]:
+    """What the finished phases of a run scored."""
+    if not path.exists():
+        return {}
+    try:
+        results = read_json(path)
+        for name, result in results.items():
+            if not isinstance(result["headline"], str) or not result.keys() & _SCORES:
+                raise InputError(f"{path}: {name} has no headline or no scores")
+    except InputError as error:
+        raise InputError(f"{error}. {REMEDY}") from None
+    except (TypeError, LookupError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error!r}. {REMEDY}") from None
+    return results
 
 
 class _PhaseTraining:
@@ -126,9 +145,11 @@ class _PhaseTraining:
                 self._finish_epoch(step)
             distributed.agreed(self._checkpoints.wait)
         finally:
-            if self._log:
-                self._log.close()
-            self._checkpoints.wait()
+            try:
+                self._checkpoints.wait()
+            finally:
+                if self._log:
+                    self._log.close()
         return time.monotonic() - self._begun
 
     def _lower(self, columns: Any, chunk: Any, count: int) -> jax.stages.Lowered:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
+from fgsam_jax.checkpoint import CheckpointInfo, checkpoint_folder, described
 from fgsam_jax.config import Config, Phase, from_dict, to_dict
 from fgsam_jax.data.checks import perhaps_from_zero
 from fgsam_jax.data.pipeline import Datasets
@@ -20,7 +20,7 @@ from fgsam_jax.labels.skeleton import PARTS
 from fgsam_jax.models.factory import variable_shapes
 from fgsam_jax.models.fgsam import PLENARY
 from fgsam_jax.runtime import distributed
-from fgsam_jax.runtime.files import read_bytes
+from fgsam_jax.runtime.files import read_bytes, read_json
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import converted_weights, phase_info
 
@@ -82,11 +82,9 @@ def _check_models(config: Config, datasets: Datasets, results: dict[str, dict]) 
 def _check_same_set(info: CheckpointInfo, workdir: Path) -> None:
     """Refuse a folder whose checkpoints are of other data: their results would be shown again."""
     folder = checkpoint_folder(workdir, info.phase)
-    checkpoints = Checkpoints(folder) if folder.is_dir() else None
-    step = checkpoints.step() if checkpoints else None
-    if checkpoints is None or step is None:
+    held = described(folder) if folder.is_dir() else None
+    if held is None:
         return
-    held = CheckpointInfo.from_dict(checkpoints.info(step))
     if (held.trained_on, held.attributes) != (info.trained_on, info.attributes):
         raise InputError(
             f"{workdir} holds a run on another set: the training images of {info.phase}, their "
@@ -136,7 +134,13 @@ def changed_phases(config: Config, workdir: Path, results: dict[str, dict]) -> l
         return []
     changed: list[str] = []
     wanted = _plain(config)
-    held = _plain(from_dict(json.loads(path.read_text())))
+    try:
+        held = _plain(from_dict(read_json(path)))
+    except InputError as error:
+        raise InputError(
+            f"the configuration of {path.parent} is damaged: {error}. If the run was begun with "
+            "this configuration, remove config.json; else choose another --workdir"
+        ) from None
     for name, value in _settings(held).items():
         if value != _settings(wanted).get(name):
             raise InputError(

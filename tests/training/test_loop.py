@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,16 +272,68 @@ def test_a_run_killed_while_it_trains_and_writes_goes_on_from_the_checkpoint_bef
     assert same(everything(killed), everything(workdir))
 
 
+def test_a_run_whose_newest_checkpoint_is_broken_goes_on_from_the_one_before_to_the_same_bits(
+    undisturbed, tmp_path, capsys
+):
+    config, workdir = undisturbed
+    config = dataclasses.replace(config, log=Log(every=1, keep=2, pictures=False))
+    go(config, tmp_path)
+    (tmp_path / "results.json").unlink()
+    folder = checkpoint_folder(tmp_path, "base")
+    (folder / "9" / "variables" / "_METADATA").write_text("")
+    capsys.readouterr()
+    assert load(tmp_path).step == 6
+    go(config, tmp_path)
+    printed = capsys.readouterr()
+    assert printed.out.count("_METADATA is not what was written there; step 6 is taken") == 2
+    assert "resumed at step 6 of 9" in printed.out
+    assert not printed.err
+    assert sorted(path.name for path in folder.iterdir()) == ["6", "9", "9.broken"]
+    assert same(everything(tmp_path), everything(workdir))
+
+
+def test_a_phase_never_starts_from_an_older_checkpoint_than_was_evaluated(
+    config, finished, tmp_path
+):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    results = json.loads((workdir / "results.json").read_text())
+    del results["full"]
+    (workdir / "results.json").write_text(json.dumps(results))
+    shutil.rmtree(checkpoint_folder(workdir, "full"))
+    both = checkpoint_folder(workdir, "both")
+    shutil.copytree(both / "3", both / "2")
+    (both / "3" / "variables" / "_METADATA").write_text("")
+    with pytest.raises(InputError, match=r"both/3 is broken"):
+        go(config, workdir)
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b'{"base": ', b"\x00" * 300, b"\xff\xfe", b"null", b"[]", b"5",
+        b'{"base": 5}', b'{"base": {}}', b'{"base": {"headline": 1}}', b'{"model": {"wings": 1}}',
+    ],
+)  # fmt: skip
+def test_damaged_files_of_a_run_are_named_in_one_line(config, finished, tmp_path, name, content):
+    (tmp_path / "config.json").write_text((finished[0] / "config.json").read_text())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"[Rr]emove") as told:
+        go(config, tmp_path)
+    assert name in str(told.value)
+    assert "\n" not in str(told.value)
+
+
 def test_a_checkpoint_that_cannot_be_written_ends_the_run(undisturbed, tmp_path, monkeypatch):
     config, _ = undisturbed
-    save = ocp.CheckpointManager.save
+    save = ocp.Checkpointer.save
 
-    def fail_second(self, step, **given):
-        if step == 6:
+    def fail_second(self, folder, **given):
+        if folder.stem == "6":
             raise OSError(28, "No space left on device")
-        return save(self, step, **given)
+        return save(self, folder, **given)
 
-    monkeypatch.setattr(ocp.CheckpointManager, "save", fail_second)
+    monkeypatch.setattr(ocp.Checkpointer, "save", fail_second)
     with pytest.raises(InputError, match="No space left on device"):
         go(config, tmp_path)
     assert restore(tmp_path, "base")[2] == 3
