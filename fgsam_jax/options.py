@@ -19,6 +19,8 @@ Seed = Annotated[int, Bound("0 or more and below 2**32", lambda x: 0 <= x < 2**3
 Eights = Annotated[int, Bound("0 or a multiple of 8", lambda x: x >= 0 and x % 8 == 0)]
 Positive = Annotated[float, Bound("above 0", lambda x: x > 0)]
 NonNegative = Annotated[float, Bound("0 or more", lambda x: x >= 0)]
+Share = Annotated[float, Bound("0 or more and below 1", lambda x: 0 <= x < 1)]
+Probability = Annotated[float, Bound("0 to 1", lambda x: 0 <= x <= 1)]
 
 
 def misfits(options: Any, where: str) -> Iterator[str]:

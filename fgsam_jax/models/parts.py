@@ -33,7 +33,7 @@ class PartEmbedding(nn.Module):
 
 def embed_parts(
     fused: jax.Array, parts: Sequence[PartEmbedding], *, train: bool, axis_name: str | None
-) -> list[jax.Array]:
+) -> tuple[list[jax.Array], list[jax.Array]]:
     """The embeddings of parts of one size, in one computation.
 
     Args:
@@ -43,12 +43,12 @@ def embed_parts(
       axis_name: take them over all devices of this axis.
 
     Returns:
-      Of each part, [batch, size].
+      Of each part, [batch, size], before the normalisation and after it.
     """
     weights, running = zip(*(part(fused.shape[-1]) for part in parts), strict=True)
     embeddings = dense(jnp.swapaxes(fused, 0, 1), weights)
     if not parts[0].bnneck:
-        return embeddings
+        return embeddings, embeddings
     kinds = list(zip(*running, strict=True))  # all means, all variances
     mean, var = (jnp.concatenate([x.value for x in variables]) for variables in kinds)
     joined, after = batch_norm(
@@ -61,4 +61,4 @@ def embed_parts(
     for variables, values in zip(kinds, after, strict=True) if train else ():
         for variable, value in zip(variables, jnp.split(values, len(parts)), strict=True):
             variable.value = value
-    return jnp.split(joined, len(parts), axis=-1)
+    return embeddings, jnp.split(joined, len(parts), axis=-1)

@@ -55,7 +55,9 @@ class Embedder:
         self.info, self.step = info, step
         largest = info.config.evaluation_batch
         sizes = [size for size in _SMALLER if size < largest]
-        self._embed = BatchedEmbedding(_model(info, dtype), variables, *sizes, largest)
+        self._embed = BatchedEmbedding(
+            _model(info, dtype), variables, *sizes, largest, mirror=info.config.mirror
+        )
 
     def embed(self, images: np.ndarray | str | Path | Iterable[str | Path]) -> np.ndarray:
         """Descriptors to compare by Euclidean distance.

@@ -10,13 +10,22 @@ from ml_collections import config_flags
 
 from fgsam_jax.config import Config, check
 from fgsam_jax.errors import InputError
-from fgsam_jax.options import Count, Eights, Natural, NonNegative, Positive, Seed
+from fgsam_jax.options import (
+    Count,
+    Eights,
+    Natural,
+    NonNegative,
+    Positive,
+    Probability,
+    Seed,
+    Share,
+)
 
 # An override is read by the plain type of its field; `check` refuses what is out of its bounds.
 for _kinds, _parser in (
     ((Literal,), flags.ArgumentParser()),
     ((Count, Natural, Seed, Eights), flags.IntegerParser()),
-    ((Positive, NonNegative), flags.FloatParser()),
+    ((Positive, NonNegative, Share, Probability), flags.FloatParser()),
 ):
     for _kind in _kinds:
         config_flags.register_flag_parser_for_type(_kind, _parser)

@@ -178,6 +178,7 @@ def _settings(values: dict) -> dict:
         "compute",
         "log",
         "evaluation_batch",
+        "mirror",
         "restore",
         "references",
         "repeats",

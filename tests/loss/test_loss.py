@@ -311,3 +311,16 @@ def test_pose_error_ignores_what_is_masked():
     weight = jnp.array([[1.0, 0.0], [0.0, 0.0]])[None, ..., None]
     gradient = jax.grad(lambda p: pose_error(p, jnp.zeros_like(p), weight).sum())(prediction)
     np.testing.assert_allclose(gradient[0, ..., 0], [[7, 0], [0, 0]])
+
+
+def test_smoothed_labels_give_the_cross_entropy_to_the_smoothed_distribution():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(0, 3, (6, 5)), np.array([0, 4, 2, 2, -1, 1])
+    found = attribute_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing=0.1)
+    for row, label, value in zip(logits, labels, found, strict=True):
+        target = np.full(5, 0.1 / 5)
+        target[label] += 0.9
+        expected = -sum(
+            t * (x - np.log(sum(np.exp(row)))) for t, x in zip(target, row, strict=True)
+        )
+        np.testing.assert_allclose(value, 0 if label < 0 else expected, rtol=1e-5)

@@ -164,7 +164,7 @@ def test_a_call_takes_the_smallest_batches_that_hold_its_images(monkeypatch, dev
         return {"descriptor": images[:, :, 0, 0].astype(np.float32)}
 
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
-    monkeypatch.setattr(inference, "parallel_embed_step", lambda model: step)
+    monkeypatch.setattr(inference, "parallel_embed_step", lambda *_: step)
     model = Embedder(with_batch(info("base"), 128), {})
     for count, wanted in batches.items():
         images = random_images(count)
