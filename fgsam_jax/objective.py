@@ -35,6 +35,9 @@ class Weights(NamedTuple):
     triplet: float = 1.0
 
 
+EQUAL = Weights()
+
+
 def pose(outputs: Outputs, batch: Batch, *, sigma: float) -> Terms:
     """Eq. (3) and (4) of every stage.
 
@@ -75,7 +78,7 @@ def recognition(
     gamma: float = 2.0,
     mining: str = "hard",
     smoothing: float = 0.0,
-    weights: Weights = Weights(),  # noqa: B008 - a tuple of numbers
+    weights: Weights = EQUAL,
     axis_name: str | None = None,
 ) -> Terms:
     """Identity, attribute and triplet losses, those that the outputs have.

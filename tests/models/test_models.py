@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from fgsam_jax.config import Model
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS, part_channels
-from fgsam_jax.models.fgsam import descriptor
+from fgsam_jax.models.fgsam import GeneralisedMean, descriptor
 from fgsam_jax.models.norm import unit_length
 from fgsam_jax.models.osnet import OSNet
 from fgsam_jax.models.pose_net import ChannelParseBlock, PoseResolveNet, is_parse_block
@@ -267,3 +268,84 @@ def test_embeddings_without_normalisation_have_the_same_shapes():
     found = output_shape(model("fgsam", dataclasses.replace(SIZES, bnneck=False)), images(2))
     assert found.embeddings["head"] == (2, SIZES.part_size)
     assert found.identity == (2, PEOPLE)
+
+
+def features(count=3):
+    return np.random.default_rng(2).normal(1, 2, (count, 4, 2, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("p", [1.0, 3.0, 6.5])
+def test_a_generalised_mean_is_the_root_of_the_mean_power_of_what_is_positive(p):
+    maps = features()
+    variables = {"params": {"exponent": np.array([p], np.float32)}}
+    found = GeneralisedMean().apply(variables, maps)
+    for image, row in zip(maps.astype(np.float64), found, strict=True):
+        for channel in range(5):
+            powers = [max(x, 1e-6) ** p for x in image[..., channel].ravel()]
+            np.testing.assert_allclose(row[channel], (sum(powers) / 8) ** (1 / p), rtol=1e-4)
+
+
+def test_a_generalised_mean_begins_at_3_and_learns():
+    maps = features()
+    variables = GeneralisedMean().init(jax.random.key(0), maps)
+    assert variables["params"]["exponent"] == 3
+
+    def total(p):
+        return GeneralisedMean().apply({"params": {"exponent": p}}, maps).sum()
+
+    at, h = jnp.array([3.0]), 1e-2
+    slope = (total(at + h) - total(at - h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(total)(at)[0], slope, rtol=1e-2)
+
+
+NECKED = dataclasses.replace(SIZES, baseline_neck=True, triplet_vector="before")
+
+
+def test_the_baselines_neck_normalises_over_the_batch_and_its_classifier_has_no_bias():
+    net = model("baseline", NECKED)
+    variables = numpy_variables(net)
+    assert set(variables["params"]["pooled_identity"]) == {"kernel"}
+    batch = np.random.default_rng(1).integers(0, 256, (6, HEIGHT, WIDTH, 3)).astype(np.uint8)
+    apply = functools.partial(net.apply, train=True, mutable=["batch_stats"])
+    outputs, after = jax.jit(apply)(variables, batch)
+    before = np.float64(outputs.triplet["plenary"])
+    unit = (before - before.mean(0)) / np.sqrt(before.var(0) + 1e-5)
+    np.testing.assert_allclose(outputs.embeddings["plenary"], unit, atol=1e-3)
+    kernel = variables["params"]["pooled_identity"]["kernel"]
+    np.testing.assert_allclose(
+        outputs.identity, outputs.embeddings["plenary"] @ kernel, rtol=1e-3, atol=1e-4
+    )
+    mean = after["batch_stats"]["neck"]["mean"]
+    np.testing.assert_allclose(mean, 0.1 * before.mean(0), rtol=1e-3, atol=1e-6)
+
+
+def test_triplet_and_search_compare_the_vectors_that_are_chosen(computed):
+    variables, outputs = computed
+    image = np.random.default_rng(1).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+    plain = outputs["float32"].embeddings
+    mixed = jax.jit(model("fgsam", dataclasses.replace(SIZES, triplet_vector="before")).apply)(
+        variables, image
+    )
+    swapped = jax.jit(model("fgsam", dataclasses.replace(SIZES, search_vector="before")).apply)(
+        variables, image
+    )
+    for part in PARTS:
+        np.testing.assert_allclose(mixed.embeddings[part], plain[part], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(swapped.triplet[part], plain[part], rtol=1e-4, atol=1e-5)
+        # With the running statistics mean 0 and variance 1 only the epsilon lies between.
+        factor = (1 + 1e-5) ** -0.5
+        np.testing.assert_allclose(mixed.triplet[part] * factor, plain[part], rtol=1e-4, atol=1e-5)
+    assert outputs["float32"].triplet is None
+    assert outputs["float32"].part_identity is None
+
+
+def test_every_part_may_have_an_identity_classifier():
+    everywhere = dataclasses.replace(SIZES, identity_heads="all")
+    found = output_shape(model("fgsam", everywhere), images(2))
+    assert found.part_identity == dict.fromkeys(PARTS[:-1], (2, PEOPLE))
+    ours, plain = (
+        flatten_dict(shapes(model("fgsam", sizes), images(2))["params"])
+        for sizes in (everywhere, SIZES)
+    )
+    assert {path[0] for path in set(ours) - set(plain)} == {f"identity_{p}" for p in PARTS[:-1]}

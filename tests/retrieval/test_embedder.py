@@ -173,6 +173,26 @@ def test_a_call_takes_the_smallest_batches_that_hold_its_images(monkeypatch, dev
         taken.clear()
 
 
+def test_mirrored_images_are_averaged_before_the_length_is_1():
+    checkpoint = info("full")
+    module = checkpoint.model()
+    variables, pictures = numpy_variables(module), random_images(3)
+    checkpoint = dataclasses.replace(
+        checkpoint, config=dataclasses.replace(checkpoint.config, mirror=True)
+    )
+    embedder = Embedder(checkpoint, variables)
+    apply = jax.jit(module.apply)
+    plain, mirrored = (
+        apply(variables, images).embeddings for images in (pictures, pictures[:, :, ::-1])
+    )
+    branches = [(np.float64(plain[name]) + mirrored[name]) / 2 for name in sorted(plain)]
+    wanted = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in branches]
+    wanted = np.concatenate(wanted, axis=1) / len(wanted) ** 0.5
+    found = embedder.embed(pictures)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(embedder.embed(pictures[:, :, ::-1]), found, atol=1e-5)
+
+
 class Traced(nn.Module):
     """The mean colour; tracing it, once for each program, notes the images on each device."""
 
