@@ -88,7 +88,7 @@ def write_list(config: Config, images: int | None, held_out: int | None, path: P
     splits = drawn_splits(builder.crops(), config.data.split_seed)
     if held_out:
         subset = hold_out(splits, held_out, config.seed, images)
-    else:
+    elif images:
         subset = draw_subset(splits, images, config.seed)
     write_csv(path, subset, builder.attributes())
     counts = ", ".join(f"{split} {len(crops):,}" for split, crops in subset.items())

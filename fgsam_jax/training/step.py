@@ -1,7 +1,7 @@
 """One update or several in one program: pure functions, and the one pmap over them."""
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def train_step(
         erase=update.erase,
         axis_name=axis_name,
     )
-    how = {"train": True} | ({"freeze_backbone": True} if update.freeze_backbone else {})
+    how: Any = {"train": True} | ({"freeze_backbone": True} if update.freeze_backbone else {})
 
     def apply(params: Tree, stats: Tree, images: jax.Array) -> tuple[Outputs, Tree]:
         variables = state.replace(params=params, batch_stats=stats).variables()

@@ -191,7 +191,7 @@ def test_what_is_loaded_and_handed_on_is_the_average(finished):
         assert largest_difference(found, state.average["params"]) == 0
     embedder = load(workdir)
     image = np.random.default_rng(0).integers(0, 256, (1, 32, 16, 3)).astype(np.uint8)
-    outputs = tiny.model("baseline", SIZES).apply(
+    outputs = embedder.info.model().apply(
         {"params": state.average["params"], "batch_stats": state.average["batch_stats"]}, image
     )
     vector = outputs.embeddings[PLENARY]
