@@ -135,7 +135,8 @@ class Loss:
     identity_weight: NonNegative = 1.0  # of each identity term
     attribute_weight: NonNegative = 1.0  # of each attribute's term
     triplet_weight: NonNegative = 1.0  # of each branch's triplet term
-    # What the other identities share of the target; BoT takes 0.1 (91.3 / 79.3 to 91.4 / 80.3).
+    # The share of an identity's target that all identities have alike; BoT takes 0.1 (91.3 / 79.3
+    # to 91.4 / 80.3).
     label_smoothing: Share = 0.0
 
 

@@ -175,3 +175,17 @@ def max_pool(
     pool = jax.custom_vjp(pooled)
     pool.defvjp(forward, backward)
     return pool(x)
+
+
+class GeneralisedMean(nn.Module):
+    r"""Generalised mean over positions, :math:`(\frac1n \sum_i x_i^p)^{1/p}`, p learned from 3.
+
+    Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018. At p = 1 it
+    is the mean of what is positive, for large p the maximum.
+    """
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """[batch, height, width, channels] to [batch, channels]."""
+        p = self.param("exponent", nn.initializers.constant(3.0), (1,))
+        return jnp.mean(jnp.maximum(features, 1e-6) ** p, axis=(1, 2)) ** (1 / p)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import PARTS
+from fgsam_jax.models.conv import GeneralisedMean
 from fgsam_jax.models.dense import Dense, dense
 from fgsam_jax.models.norm import BatchNorm, unit_length
 from fgsam_jax.models.parts import PartEmbedding, embed_parts
@@ -121,20 +122,6 @@ class Baseline(nn.Module):
             after = BatchNorm(train, **how, name="neck")(pooled)
         logits = _classifier(self.identities, "pooled_identity", use_bias=not self.neck)(after)
         return self.vectors.outputs({PLENARY: pooled}, {PLENARY: after}, logits, {}, None)
-
-
-class GeneralisedMean(nn.Module):
-    r"""Generalised mean over positions, :math:`(\frac1n \sum_i x_i^p)^{1/p}`, p learned from 3.
-
-    Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018. At p = 1 it
-    is the mean of what is positive, for large p the maximum.
-    """
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> jax.Array:
-        """[batch, height, width, channels] to [batch, channels]."""
-        p = self.param("exponent", nn.initializers.constant(3.0), (1,))
-        return jnp.mean(jnp.maximum(features, 1e-6) ** p, axis=(1, 2)) ** (1 / p)
 
 
 class Intermediate(nn.Module):
