@@ -188,4 +188,8 @@ class GeneralisedMean(nn.Module):
     def __call__(self, features: jax.Array) -> jax.Array:
         """[batch, height, width, channels] to [batch, channels]."""
         p = self.param("exponent", nn.initializers.constant(3.0), (1,))
-        return jnp.mean(jnp.maximum(features, 1e-6) ** p, axis=(1, 2)) ** (1 / p)
+        # By logarithms: a power of what is small would vanish, and its root have no slope.
+        logs = jnp.log(jnp.maximum(features, 1e-6))
+        positions = features.shape[1] * features.shape[2]
+        sums = jax.nn.logsumexp(p * logs, axis=(1, 2))
+        return jnp.exp((sums - np.log(positions)) / p)

@@ -154,8 +154,9 @@ def first_state(
     which = info.config.restore
     given = converted_weights(info.config, shapes)
     sources = {"config.init": given} if given else {}
-    if info.config.model.prior_bias and info.attributes:
-        sources["class shares"] = prior_biases(datasets.table("train"), info.attributes)
+    heads = [a for a in info.attributes if f"attribute_{a.name}" in shapes["params"]]
+    if info.config.model.prior_bias and heads:
+        sources["class shares"] = prior_biases(datasets.table("train"), heads)
     sources |= {name: restore(workdir, name, which)[1] for name in phase.start_from}
     known, lines = take_matching(shapes, sources)
     say(f"{phase.name}: {last} steps; " + "; ".join(lines))

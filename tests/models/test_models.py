@@ -300,6 +300,15 @@ def test_a_generalised_mean_begins_at_3_and_learns():
     np.testing.assert_allclose(jax.grad(total)(at)[0], slope, rtol=1e-2)
 
 
+def test_a_generalised_mean_of_nothing_has_a_finite_slope_for_any_exponent():
+    def total(p, maps):
+        return GeneralisedMean().apply({"params": {"exponent": p}}, maps).sum()
+
+    for p in (1.0, 3.0, 30.0):
+        slopes = jax.grad(total, (0, 1))(jnp.array([p]), jnp.zeros((1, 2, 2, 3)))
+        assert all(np.isfinite(x).all() for x in slopes)
+
+
 NECKED = dataclasses.replace(SIZES, baseline_neck=True, triplet_vector="before")
 
 
