@@ -24,8 +24,10 @@ from fgsam_jax.options import (
     Odd,
     OneOrTwo,
     Pixels,
+    Probability,
     Rate,
     Seed,
+    Share,
     Spread,
     misfits,
 )
@@ -99,6 +101,20 @@ class Model:
     plenary_size: Count = 512  # [P]
     # [D] batch-normalise the embeddings: better mAP, and no branch collapses (docs/results.md).
     bnneck: bool = True
+    # The rest is the field's strong baseline and none of it the paper's. Of the baseline: how its
+    # map is pooled ("gem": generalised mean, its exponent learned), and a normalisation between
+    # pooled vector and classifier, as the embeddings have it (BoT: 92.0 / 81.7 to 94.1 / 85.7).
+    pooling: Literal["mean", "gem"] = "mean"
+    baseline_neck: bool = False
+    # Which vector of a normalised embedding the triplet loss and which searches compare; BoT
+    # trains on the one before and searches with the one after.
+    triplet_vector: Literal["before", "after"] = "after"
+    search_vector: Literal["before", "after"] = "after"
+    # "all": each part branch of FGSAM has an identity classifier too, as in PCB, MGN and BPBReID.
+    identity_heads: Literal["plenary", "all"] = "plenary"
+    # The biases of the attribute heads begin at the logarithms of the classes' shares, where the
+    # answer is the majority's.
+    prior_bias: bool = False
     # "bfloat16" computes in it; parameters and losses stay float32.
     dtype: Dtype = "float32"
 
@@ -117,7 +133,7 @@ class Init:
 
 @dataclass
 class Loss:
-    """Eq. (10) and (11)."""
+    """Eq. (10) and (11); every weight is 1 in the paper."""
 
     margin: NonNegative = 0.5  # [P] alpha
     bound: NonNegative = (
@@ -125,6 +141,46 @@ class Loss:
     )
     gamma: Exponent = 2.0  # [P]
     mining: Literal["hard", "all"] = "hard"  # [D] silent; "all" averages over all triplets
+    identity_weight: NonNegative = 1.0  # of each identity term
+    attribute_weight: NonNegative = 1.0  # of each attribute's term
+    triplet_weight: NonNegative = 1.0  # of each branch's triplet term
+    # The share of an identity's target that all identities have alike; BoT takes 0.1 (91.3 / 79.3
+    # to 91.4 / 80.3).
+    label_smoothing: Share = 0.0
+
+
+@dataclass
+class Augmentation:
+    """Random changes of training images beside the mirror; the paper has none of them."""
+
+    # Pixels of mean colour around the image, of which a random crop of its size is taken; BoT: 10.
+    pad: Natural = 0
+    # Share of the images in which a rectangle is filled with the mean colour (Zhong et al., 2017);
+    # BoT takes 0.5 (88.7 / 75.2 to 91.3 / 79.3 in 120 epochs; short schedules want less).
+    erase: Probability = 0.0
+
+
+@dataclass
+class Optimization:
+    """How Adam's steps are sized; the defaults are the paper's."""
+
+    # After the warm-up: "halve" every `halve_every` epochs [P]; "step": to a tenth at each of
+    # `drop_epochs`, BoT's are (40, 70) of 120; "cosine": whole for the share `flat` of the phase,
+    # then a half cosine down to 0, as in fast-reid with 0.5.
+    schedule: Literal["halve", "step", "cosine"] = "halve"
+    drop_epochs: tuple[int, ...] = ()
+    flat: Share = 0.0
+    # Decoupled (AdamW: times the learning rate), on kernels alone: biases, normalisations and
+    # exponents do not shrink. BoT's 5e-4 is another thing: a part of the gradient.
+    weight_decay: NonNegative = 0.0
+    clip: NonNegative = 0.0  # the gradient's largest norm, of all parameters together; 0: none
+    backbone_rate: NonNegative = 1.0  # factor of the learning rate of the backbone
+    # The backbone keeps its weights and statistics in the first epochs, while the new layers
+    # settle, and normalises by its running statistics; fast-reid: 1000 steps.
+    frozen_epochs: Natural = 0
+    # Decay of an exponential moving average of weights and statistics, which is what is evaluated
+    # and handed on; 0: none. It begins at 0.1 and rises: min(ema, (1 + steps) / (10 + steps)).
+    ema: Share = 0.0
 
 
 @dataclass
@@ -150,6 +206,13 @@ class Phase:
     warmup_epochs: NonNegative = 0.0  # the learning rate rises linearly over these
     halve_every: Count = 50  # epochs
     flip: bool = True
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimization: Optimization = field(default_factory=Optimization)
+
+    def __post_init__(self) -> None:
+        # Phases of a file may be given one object; an override of one phase is of that one alone.
+        self.augmentation = dataclasses.replace(self.augmentation)
+        self.optimization = dataclasses.replace(self.optimization)
 
 
 @dataclass
@@ -190,6 +253,7 @@ class Config:
     compute: Compute = field(default_factory=Compute)
     phases: tuple[Phase, ...] = ()
     evaluation_batch: Batch = 128
+    mirror: bool = False  # average the embeddings of image and mirrored image, at twice the cost
     restore: Literal["last", "best"] = "last"  # which checkpoint of a phase is evaluated
     repeats: Count = 1  # runs with seed and split_seed raised by 0, 1, ...; tables give the spread
     references: bool = False  # rows for the mean colour and the untrained model in the table
@@ -227,6 +291,17 @@ def _check_phase(phase: Phase, here: str, earlier: list[str]) -> None:
                 f"{here}.batch={phase.batch} is not a multiple of "
                 f"{divisor}={getattr(phase, divisor)}"
             )
+    how = phase.optimization
+    if (how.schedule == "step") != bool(how.drop_epochs):
+        raise InputError(
+            f"{here}.optimization: drop_epochs belong to schedule=step, got {how.drop_epochs} with "
+            f"schedule={how.schedule}"
+        )
+    if any(not 0 < epoch < phase.epochs for epoch in how.drop_epochs):
+        raise InputError(
+            f"{here}.optimization.drop_epochs lie between 0 and epochs={phase.epochs}, got "
+            f"{how.drop_epochs}"
+        )
     if phase.triplet == "none":
         return
     if phase.images_per_identity < 2:
@@ -250,10 +325,7 @@ def from_dict(values: dict) -> Config:
     }
     try:
         made = {name: kind(**values[name]) for name, kind in sections.items()}
-        phases = tuple(
-            Phase(**{**phase, "start_from": tuple(phase["start_from"])})
-            for phase in values["phases"]
-        )
+        phases = tuple(_phase_from_dict(phase) for phase in values["phases"])
         return Config(**{**values, **made, "phases": phases})
     except (KeyError, TypeError) as error:
         raise InputError(f"the saved configuration is of another version: {error}") from None
@@ -277,3 +349,17 @@ def told(config: Config) -> dict[str, str]:
 
     walk(to_dict(dataclasses.replace(config, init=Init())), "config")
     return found
+
+
+def _phase_from_dict(values: dict) -> Phase:
+    """What an earlier version did not know has its default."""
+    how = dict(values.get("optimization", {}))
+    how["drop_epochs"] = tuple(how.get("drop_epochs", ()))
+    return Phase(
+        **{
+            **values,
+            "start_from": tuple(values["start_from"]),
+            "augmentation": Augmentation(**values.get("augmentation", {})),
+            "optimization": Optimization(**how),
+        }
+    )

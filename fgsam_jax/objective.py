@@ -1,7 +1,7 @@
 """What each phase minimises: outputs and batch to named losses and metrics.
 
-The total is the plain sum, Eq. (11) with all weights 1. Every term is a mean over the batch, so
-that the mean over devices is the term of the whole batch.
+The total is the plain sum of the losses, Eq. (11), each times its weight, 1 in the paper. Every
+term is a mean over the batch, so that the mean over devices is the term of the whole batch.
 """
 
 import functools
@@ -25,6 +25,17 @@ class Terms(NamedTuple):
 
     losses: dict[str, jax.Array]
     metrics: dict[str, jax.Array]
+
+
+class Weights(NamedTuple):
+    """What each term of a kind is multiplied by."""
+
+    identity: float = 1.0
+    attribute: float = 1.0
+    triplet: float = 1.0
+
+
+EQUAL = Weights()
 
 
 def pose(outputs: Outputs, batch: Batch, *, sigma: float) -> Terms:
@@ -66,12 +77,15 @@ def recognition(
     bound: float = 0.01,
     gamma: float = 2.0,
     mining: str = "hard",
+    smoothing: float = 0.0,
+    weights: Weights = EQUAL,
     axis_name: str | None = None,
 ) -> Terms:
     """Identity, attribute and triplet losses, those that the outputs have.
 
-    The baseline has an identity term; the intermediate model adds the attributes; FGSAM adds a
-    triplet loss on each branch's embedding, brought to length 1.
+    The baseline has an identity term; the intermediate model adds the attributes; FGSAM has a
+    triplet loss on each branch's vector, brought to length 1. Where each part has an identity
+    classifier, each has a term.
 
     Args:
       outputs: of any of the three models.
@@ -81,6 +95,8 @@ def recognition(
       bound: beta, of the focal loss.
       gamma: of the focal loss.
       mining: "hard" or "all".
+      smoothing: of the identities' labels.
+      weights: of the terms.
       axis_name: mine over all devices of this axis.
 
     Returns:
@@ -90,14 +106,20 @@ def recognition(
     """
     assert outputs.identity is not None
     labels = batch["label"]
-    losses = {"identity": jnp.mean(loss.attribute_cross_entropy(outputs.identity, labels))}
+
+    def identity(logits: jax.Array) -> jax.Array:
+        return jnp.mean(loss.attribute_cross_entropy(logits, labels, smoothing=smoothing))
+
+    losses = {"identity": identity(outputs.identity)}
+    for part, logits in (outputs.part_identity or {}).items():
+        losses[f"identity/{part}"] = identity(logits)
     correct = jnp.argmax(outputs.identity, -1) == labels
     metrics = {"identity_accuracy": jnp.mean(correct, dtype=jnp.float32)}
     if outputs.attributes:
         cross_entropies = _attribute_losses(outputs.attributes, batch["attributes"])
         losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
-        return Terms(losses, metrics)
+        return Terms(_weighted(losses, weights), metrics)
     options: Any = {"mining": mining, "axis_name": axis_name, "margin": margin}
     each: Callable = {
         "triplet": functools.partial(loss.triplet, **options),
@@ -116,10 +138,17 @@ def recognition(
             "lambda": jnp.mean(jnp.maximum(gap + 1, 1)),
         }
 
-    for name, figures in _each_branch(of_branch, outputs.embeddings).items():
+    vectors = outputs.embeddings if outputs.triplet is None else outputs.triplet
+    for name, figures in _each_branch(of_branch, vectors).items():
         losses[f"triplet/{name}"] = figures.pop("triplet")
         metrics |= {f"{figure}/{name}": value for figure, value in figures.items()}
-    return Terms(losses, metrics)
+    return Terms(_weighted(losses, weights), metrics)
+
+
+def _weighted(losses: dict[str, jax.Array], weights: Weights) -> dict[str, jax.Array]:
+    """Each term times the weight of its kind, which its name begins with."""
+    factor = {name: weights._asdict()[name.partition("/")[0]] for name in losses}
+    return {name: x if factor[name] == 1 else factor[name] * x for name, x in losses.items()}
 
 
 def _attribute_losses(logits: Batch, labels: Any) -> dict[str, jax.Array]:

@@ -33,6 +33,8 @@ Rate = Annotated[float, Bound("above 0 and at most 100", lambda x: 0 < x <= 100)
 Spread = Annotated[float, Bound("0.1 to 1000", lambda x: 0.1 <= x <= 1000)]
 Exponent = Annotated[float, Bound("0 to 16", lambda x: 0 <= x <= 16)]
 NonNegative = Annotated[float, Bound("0 to 1000000", lambda x: 0 <= x <= 1e6)]
+Share = Annotated[float, Bound("0 or more and below 1", lambda x: 0 <= x < 1)]
+Probability = Annotated[float, Bound("0 to 1", lambda x: 0 <= x <= 1)]
 Name = Annotated[
     str,
     Bound(

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from fgsam_jax.config import Config, Data, Loss, Phase, PoseData, check, from_dict, to_dict
+from fgsam_jax.config import (
+    Augmentation,
+    Config,
+    Data,
+    Loss,
+    Optimization,
+    Phase,
+    PoseData,
+    check,
+    from_dict,
+    to_dict,
+)
 from fgsam_jax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -45,6 +56,24 @@ def test_a_field_of_another_version_is_refused_by_name():
         from_dict(values)
 
 
+def test_a_configuration_of_before_the_recipe_has_its_parts_off():
+    config = Config(phases=(Phase("a", model="baseline"),))
+    values = json.loads(json.dumps(to_dict(config)))
+    for name in ("augmentation", "optimization"):
+        del values["phases"][0][name]
+    for name in ("pooling", "baseline_neck", "search_vector"):
+        del values["model"][name]
+    del values["loss"]["label_smoothing"], values["mirror"]
+    assert from_dict(values) == config
+
+
+def test_phases_that_were_given_one_object_are_changed_one_by_one():
+    shared = Optimization(weight_decay=0.1)
+    first, second = (Phase(name, model="baseline", optimization=shared) for name in "ab")
+    first.optimization.weight_decay = 0.2
+    assert second.optimization == shared == Optimization(weight_decay=0.1)
+
+
 GOOD = Phase("a", model="fgsam", triplet="focal", batch=8, images_per_identity=4)
 
 
@@ -79,6 +108,25 @@ def with_phases(*phases):
         ),
         (with_phases(dataclasses.replace(GOOD, warmup_epochs=math.nan)), "must be finite, got nan"),
         (Config(phases=(GOOD,), loss=Loss(margin=math.inf)), "config.loss.margin must be finite"),
+        (
+            with_phases(dataclasses.replace(GOOD, augmentation=Augmentation(erase=1.1))),
+            r"phases\[0\].augmentation.erase must be 0 to 1, got 1.1",
+        ),
+        (
+            with_phases(dataclasses.replace(GOOD, optimization=Optimization(ema=1.0))),
+            "optimization.ema must be 0 or more and below 1, got 1.0",
+        ),
+        (
+            with_phases(dataclasses.replace(GOOD, optimization=Optimization("step"))),
+            r"drop_epochs belong to schedule=step, got \(\) with schedule=step",
+        ),
+        (
+            with_phases(
+                dataclasses.replace(GOOD, epochs=5, optimization=Optimization("step", (2, 5)))
+            ),
+            r"drop_epochs lie between 0 and epochs=5, got \(2, 5\)",
+        ),
+        (Config(phases=(GOOD,), loss=Loss(label_smoothing=1.0)), "label_smoothing must be 0 or"),
         (Config(phases=(GOOD,), seed=2**32), "config.seed must be 0 or more and below"),
         (Config(phases=(GOOD,), data=Data(split_seed=-1)), "config.data.split_seed must be 0 or"),
         (Config(phases=(GOOD,), pose_data=PoseData(width=4)), "width must be 0 or a multiple of 8"),

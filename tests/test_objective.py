@@ -103,6 +103,48 @@ def test_the_mining_is_passed_on():
     assert every.metrics["d_ap/head"] == hard.metrics["d_ap/head"]
 
 
+def test_every_kind_of_term_is_multiplied_by_its_weight():
+    parts = {"head": outputs().identity[::-1]}
+    given = outputs(HAT)._replace(part_identity=parts)
+    plain, weighted = (
+        objective.recognition(given, batch(), triplet="focal", weights=objective.Weights(*weights))
+        for weights in ((), (2.0, 0.5, 3.0))
+    )
+    factors = {"identity": 2.0, "attribute": 0.5, "triplet": 3.0}
+    assert set(plain.losses) == {
+        "identity", "identity/head", "attribute/hat", "triplet/head", "triplet/plenary"
+    }  # fmt: skip
+    for name, value in plain.losses.items():
+        factor = factors[name.split("/")[0]]
+        np.testing.assert_allclose(weighted.losses[name], factor * value, rtol=1e-6)
+    assert weighted.metrics == plain.metrics
+
+
+def test_smoothing_is_of_identities_alone():
+    parts = {"head": outputs().identity}
+    given = outputs(HAT)._replace(part_identity=parts)
+    plain, smooth = (
+        objective.recognition(given, batch(), smoothing=smoothing) for smoothing in (0.0, 0.2)
+    )
+    # Shares of 1/4 and 3/4: the other class counts a tenth.
+    right, wrong = -math.log(3 / 4), -math.log(1 / 4)
+    easy, hard = 0.9 * right + 0.1 * wrong, 0.9 * wrong + 0.1 * right
+    for name in ("identity", "identity/head"):
+        np.testing.assert_allclose(smooth.losses[name], (3 * easy + hard) / 4, rtol=1e-6)
+    assert smooth.losses["attribute/hat"] == plain.losses["attribute/hat"]
+
+
+def test_the_triplet_loss_compares_other_vectors_where_the_model_gives_them():
+    others = {"head": jnp.asarray(CIRCLE[::-1]), "plenary": jnp.asarray(CIRCLE[[0, 2, 1, 3]])}
+    found = objective.recognition(
+        outputs()._replace(triplet=others), batch(), triplet="triplet"
+    ).losses
+    wanted = objective.recognition(
+        outputs()._replace(embeddings=others), batch(), triplet="triplet"
+    ).losses
+    assert found == wanted
+
+
 HEIGHT, WIDTH, SIGMA = 32, 16, 6.0
 
 

@@ -2,12 +2,17 @@
 
     python tools/prepare.py --config configs/market.py [--config.data.source=...] [--sheet all.png]
     python tools/prepare.py --config configs/market.py --limit 500 --to small.csv
+    python tools/prepare.py --config configs/market.py --held_out 100 --to held_out.csv
 
 The first describes the data sets that the phases use, reports every problem it finds in them, draws
 a contact sheet, and leaves records and tables so that training starts at once. It exits with status
 1 if a problem would spoil a training (see `fgsam_jax.data.checks`).
 
 The second lists a small part of the images to re-identify, of whole people, for trials.
+
+The third lists the training split alone, with a test set made of so many of its people: choose
+settings on it, and look at the published query and gallery once, at the end. With --limit it keeps
+about so many images of the other people to train on.
 """
 
 import shlex
@@ -24,7 +29,10 @@ from fgsam_jax.runtime.files import expanded
 
 _SHEET = flags.DEFINE_string("sheet", "prepare.png", "Where the contact sheet goes; empty: none.")
 _LIMIT = flags.DEFINE_integer("limit", None, "List about so many training images.", lower_bound=1)
-_TO = flags.DEFINE_string("to", "subset.csv", "The list that --limit writes.")
+_HELD_OUT = flags.DEFINE_integer(
+    "held_out", None, "List train with a test set of so many of its people.", lower_bound=1
+)
+_TO = flags.DEFINE_string("to", "subset.csv", "The list that --limit and --held_out write.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,8 +49,8 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{len(runs)} runs: the first of them is prepared")
     if first.synthetic.folder:
         render_set(first)
-    if _LIMIT.value:
-        limit(first, _LIMIT.value, expanded(_TO.value))
+    if _LIMIT.value or _HELD_OUT.value:
+        write_list(first, _LIMIT.value, _HELD_OUT.value, expanded(_TO.value))
     else:
         prepare(first, expanded(_SHEET.value) if _SHEET.value else None)
 
@@ -68,17 +76,21 @@ def prepare(config: Config, sheet: Path | None) -> None:
     print("\nready for training")
 
 
-def limit(config: Config, images: int, path: Path) -> None:
-    """Write a subset and say how to train on it."""
+def write_list(config: Config, images: int | None, held_out: int | None, path: Path) -> None:
+    """Write other splits and say how to train on them."""
     from fgsam_jax.data.checks import drawn_splits
-    from fgsam_jax.data.subset import draw_subset, write_csv
+    from fgsam_jax.data.subset import draw_subset, hold_out, write_csv
     from fgsam_jax.experiments.prepare import open_people
 
     if all(phase.model == "pose" for phase in config.phases):
-        raise InputError("--limit takes people of config.data, which no phase of this file uses")
+        name = "--held_out" if held_out else "--limit"
+        raise InputError(f"{name} takes people of config.data, which no phase of this file uses")
     builder = open_people(config, write=False)
     splits = drawn_splits(builder.crops(), config.data.split_seed)
-    subset = draw_subset(splits, images, config.seed)
+    if held_out:
+        subset = hold_out(splits, held_out, config.seed, images)
+    elif images:
+        subset = draw_subset(splits, images, config.seed)
     write_csv(path, subset, builder.attributes())
     counts = ", ".join(f"{split} {len(crops):,}" for split, crops in subset.items())
     print(f"wrote {path}: {counts}. To train on it:")

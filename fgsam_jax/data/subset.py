@@ -1,4 +1,4 @@
-"""A small part of a re-identification set, for trials: whole people, listed in a CSV file."""
+"""Other splits of a re-identification set, for trials: whole people, listed in a CSV file."""
 
 import csv
 import itertools
@@ -31,14 +31,12 @@ def draw_subset(splits: Splits, images: int, seed: int) -> dict[str, list[Crop]]
       InputError: train or query has nobody to draw.
     """
     random = np.random.default_rng(seed)
-    train, counts = _counts(splits["train"])
+    train = _counts(splits["train"])[0]
     query, gallery = splits["query"], splits["gallery"]
     asked = np.unique(identities(query)[has_match(query, gallery)])
     if not len(train) or not len(asked):
         raise InputError("a subset needs people in train, and queries with a match in the gallery")
-    order = random.permutation(len(train))
-    needed = 1 + int(np.searchsorted(np.cumsum(counts[order]), images))
-    chosen = train[order[:needed]]
+    chosen = _people_of(splits["train"], images, random)
     share = len(chosen) / len(train)
 
     test = _draw(random, asked, max(2, round(share * len(asked))))
@@ -53,6 +51,42 @@ def draw_subset(splits: Splits, images: int, seed: int) -> dict[str, list[Crop]]
             crop for row, crop in enumerate(gallery) if crop.identity in people or row in rows
         ],
     }
+
+
+def hold_out(
+    splits: Splits, people: int, seed: int, images: int | None = None
+) -> dict[str, list[Crop]]:
+    """A test set of people of train, so that choices are made without query and gallery.
+
+    Of each person held out one image of every camera is a query (one of all where cameras are not
+    known), and the others are the gallery. People without a match for each of their queries stay
+    in train.
+
+    Args:
+      splits: train, from which all is taken.
+      people: to hold out.
+      seed: of the draws.
+      images: to train on, about, of whole people; None for those of all the others.
+
+    Raises:
+      InputError: too few people have matches, or nobody is left to train on.
+    """
+    of_person: dict[int, list[Crop]] = {}
+    for crop in splits["train"]:
+        of_person.setdefault(crop.identity, []).append(crop)
+    cut = {person: _asked(crops) for person, crops in of_person.items() if person > 0}
+    able = [person for person in sorted(cut) if has_match(*cut[person]).all()]
+    most = min(len(able), len(cut) - 1)
+    if people > most:
+        raise InputError(f"{people} people to hold out: train has {max(most, 0)} with matches")
+    random = np.random.default_rng(seed)
+    chosen = sorted(_draw(random, np.array(able), people).tolist())
+    train = [crop for crop in splits["train"] if crop.identity not in {*chosen}]
+    if images is not None:
+        some = {*_people_of(train, images, random)}
+        train = [crop for crop in train if crop.identity in some]
+    query, gallery = ([crop for p in chosen for crop in cut[p][part]] for part in (0, 1))
+    return {"train": train, "query": query, "gallery": gallery}
 
 
 def write_csv(
@@ -82,6 +116,20 @@ def write_csv(
                     writer.writerow([crop.path.resolve(), crop.identity, *camera, split, *labels])
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _asked(crops: Sequence[Crop]) -> tuple[list[Crop], list[Crop]]:
+    """A person's first image of each camera, and the others."""
+    first = {crop.camera: crop for crop in reversed(crops)}
+    others = [crop for crop in crops if crop is not first[crop.camera]]
+    return [first[camera] for camera in sorted(first)], others
+
+
+def _people_of(crops: Sequence[Crop], images: int, random: np.random.Generator) -> np.ndarray:
+    """People drawn until their images reach a number."""
+    people, counts = _counts(crops)
+    order = random.permutation(len(people))
+    return people[order[: 1 + int(np.searchsorted(np.cumsum(counts[order]), images))]]
 
 
 def _counts(crops: Sequence[Crop]) -> tuple[np.ndarray, np.ndarray]:

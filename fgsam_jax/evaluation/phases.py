@@ -32,7 +32,9 @@ def evaluate_phase(
         )
         return {"title": title, "headline": headline, "pose": errors, "tested_on": tested_on}
     result = evaluate(
-        BatchedEmbedding(info.model(), variables, info.config.evaluation_batch),
+        BatchedEmbedding(
+            info.model(), variables, info.config.evaluation_batch, mirror=info.config.mirror
+        ),
         datasets.table("query"),
         datasets.table("gallery"),
         info.attributes,
@@ -99,6 +101,7 @@ def restored_results(config: Config, workdir: Path, datasets: Datasets) -> list[
             )
         _check_split(info, config, datasets)
         info.config.evaluation_batch = config.evaluation_batch
+        info.config.mirror = config.mirror
         result = evaluate_phase(info, variables, datasets)
         say(f"{phase.name}: restored step {step}, {result['headline']}")
         results.append(result)

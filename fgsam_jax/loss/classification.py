@@ -8,12 +8,17 @@ from fgsam_jax.settings import in_any_program
 
 
 @in_any_program
-def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def attribute_cross_entropy(
+    logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.0
+) -> jax.Array:
     r"""Softmax cross entropy, Eq. (5): :math:`-\log p_y`, for identities and attributes.
 
     Args:
       logits: [batch, classes].
       labels: [batch] int; -1 means unlabelled.
+      smoothing: of the labels (Szegedy et al., "Rethinking the Inception Architecture for Computer
+        Vision", 2016): the target is 1 - smoothing of the label and smoothing of all classes alike,
+        :math:`-(1 - s) \log p_y - \frac{s}{K} \sum_k \log p_k`.
 
     Returns:
       [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes or where
@@ -27,6 +32,8 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
       >>> logits = jnp.array([[0.0, 0.0], [0.0, 200.0], [5.0, 1.0]])
       >>> print(attribute_cross_entropy(logits, jnp.array([1, 0, -1])).round(4))
       [  0.6931 200.       0.    ]
+      >>> print(attribute_cross_entropy(logits[1:2], jnp.array([1]), smoothing=0.1))
+      [10.]
     """
     check_arrays("logits [batch, classes], labels int [batch]", logits, labels)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -35,4 +42,6 @@ def attribute_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     classes = logits.shape[-1]
     right = labels[:, None] == jnp.arange(classes)
     chosen = jnp.sum(jnp.where(right, log_probabilities, 0), axis=-1)
+    if smoothing:
+        chosen = (1 - smoothing) * chosen + smoothing * jnp.mean(log_probabilities, axis=-1)
     return jnp.where(labels < 0, 0, jnp.where(labels < classes, -chosen, jnp.nan))

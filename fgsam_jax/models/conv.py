@@ -184,3 +184,21 @@ def max_pool(
     pool = jax.custom_vjp(pooled)
     pool.defvjp(forward, backward)
     return pool(x)
+
+
+class GeneralisedMean(nn.Module):
+    r"""Generalised mean over positions, :math:`(\frac1n \sum_i x_i^p)^{1/p}`, p learned from 3.
+
+    Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018. At p = 1 it
+    is the mean of what is positive, for large p the maximum.
+    """
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """[batch, height, width, channels] to [batch, channels]."""
+        p = self.param("exponent", nn.initializers.constant(3.0), (1,))
+        # By logarithms: a power of what is small would vanish, and its root have no slope.
+        logs = jnp.log(jnp.maximum(features, 1e-6))
+        positions = features.shape[1] * features.shape[2]
+        sums = jax.nn.logsumexp(p * logs, axis=(1, 2))
+        return jnp.exp((sums - np.log(positions)) / p)

@@ -13,7 +13,7 @@ from fgsam_jax import config as configs
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.models import osnet, resnet
-from fgsam_jax.models.fgsam import FGSAM, Baseline, Intermediate, PoseEstimator
+from fgsam_jax.models.fgsam import FGSAM, Baseline, Intermediate, PoseEstimator, Vectors
 from fgsam_jax.models.fusion import Fusion
 from fgsam_jax.models.pose_net import PoseResolveNet
 
@@ -45,18 +45,29 @@ def make_model(
     )
     if kind == "pose":
         return PoseEstimator(pose())
+    vectors = Vectors(sizes.triplet_vector, sizes.search_vector)
     if kind == "baseline":
-        return Baseline(backbone(), identities)
+        return Baseline(
+            backbone(), identities, sizes.pooling, sizes.baseline_neck, vectors, axis_name
+        )
     fusion = Fusion(sizes.sketch, sizes.bilinear, dtype, axis_name)
     neck: dict[str, Any] = {
         "bnneck": sizes.bnneck,
+        "vectors": vectors,
         "axis_name": axis_name,
         "plenary_size": sizes.plenary_size,
     }
     if kind == "intermediate":
         return Intermediate(backbone(), pose(), fusion, identities, attributes, **neck)
     return FGSAM(
-        backbone(), pose(), fusion, identities, attributes, part_size=sizes.part_size, **neck
+        backbone(),
+        pose(),
+        fusion,
+        identities,
+        attributes,
+        part_size=sizes.part_size,
+        part_identities=sizes.identity_heads == "all",
+        **neck,
     )
 
 

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.skeleton import PARTS
+from fgsam_jax.models.conv import GeneralisedMean
 from fgsam_jax.models.dense import Dense, dense
-from fgsam_jax.models.norm import unit_length
+from fgsam_jax.models.norm import BatchNorm, unit_length
 from fgsam_jax.models.parts import PartEmbedding, embed_parts
 from fgsam_jax.models.pose_net import Pose
 
@@ -30,12 +31,38 @@ class Outputs(NamedTuple):
       identity: [batch, identities] logits.
       attributes: by name, [batch, classes] logits.
       pose: of the pose resolve net.
+      triplet: what the triplet loss compares, by branch; None: the embeddings.
+      part_identity: logits by part, as `identity`; None where parts have no classifier of people.
     """
 
     embeddings: dict[str, jax.Array]
     identity: jax.Array | None
     attributes: dict[str, jax.Array]
     pose: Pose | None
+    triplet: dict[str, jax.Array] | None = None
+    part_identity: dict[str, jax.Array] | None = None
+
+
+class Vectors(NamedTuple):
+    """Which vectors of a normalised embedding are compared: those "before" or "after" it.
+
+    Attributes:
+      triplet: by the triplet loss.
+      search: by searches; the classifiers see the one after in any case.
+    """
+
+    triplet: str = "after"
+    search: str = "after"
+
+    def outputs(
+        self, before: dict[str, jax.Array], after: dict[str, jax.Array], *others: Any
+    ) -> Outputs:
+        """Outputs of embeddings, by branch, and of the fields that follow them."""
+        by_name = {"before": before, "after": after}
+        same = self.triplet == self.search
+        return Outputs(by_name[self.search], *others)._replace(
+            triplet=None if same else by_name[self.triplet]
+        )
 
 
 def descriptor(embeddings: dict[str, jax.Array]) -> jax.Array:
@@ -63,18 +90,38 @@ class PoseEstimator(nn.Module):
 
 
 class Baseline(nn.Module):
-    """Phase 1: the backbone, global average pooling and the identity classifier."""
+    """Phase 1: the backbone, global pooling and the identity classifier.
+
+    Attributes:
+      pooling: "mean" or "gem", see `GeneralisedMean`.
+      neck: normalise the pooled vector over the batch, without scale or bias, before a classifier
+        without a bias (Luo et al., "Bag of Tricks", 2019; theirs has a scale).
+    """
 
     backbone: nn.Module
     identities: int
+    pooling: str = "mean"
+    neck: bool = False
+    vectors: Vectors = Vectors()
+    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, freeze_backbone: bool = False
+    ) -> Outputs:
         """Images [batch, height, width, 3] RGB in 0..255 to one embedding and identity logits."""
-        features = self.backbone(images, train=train)
-        pooled = jnp.mean(features.astype(jnp.float32), axis=(1, 2))
-        logits = _classifier(self.identities, "pooled_identity")(pooled)
-        return Outputs({PLENARY: pooled}, logits, {}, None)
+        features = _features(self.backbone, images, train, freeze_backbone)
+        features = features.astype(jnp.float32)
+        if self.pooling == "gem":
+            pooled = GeneralisedMean(name="pooling")(features)
+        else:
+            pooled = jnp.mean(features, axis=(1, 2))
+        after = pooled
+        if self.neck:
+            how: Any = {"affine": False, "two_pass": True, "axis_name": self.axis_name}
+            after = BatchNorm(train, **how, name="neck")(pooled)
+        logits = _classifier(self.identities, "pooled_identity", use_bias=not self.neck)(after)
+        return self.vectors.outputs({PLENARY: pooled}, {PLENARY: after}, logits, {}, None)
 
 
 class Intermediate(nn.Module):
@@ -87,19 +134,23 @@ class Intermediate(nn.Module):
     attributes: tuple[Attribute, ...]
     plenary_size: int = 512
     bnneck: bool = True
+    vectors: Vectors = Vectors()
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, freeze_backbone: bool = False
+    ) -> Outputs:
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with one embedding."""
         pose = self.pose(images)
-        fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
+        features = _features(self.backbone, images, train, freeze_backbone)
+        fused = self.fusion(features, pose.parsed, train=train)
         whole = [PartEmbedding(self.plenary_size, self.bnneck, name=PLENARY)]
         how: Any = {"train": train, "axis_name": self.axis_name}
-        (embedding,) = embed_parts(fused[:, -1:], whole, **how)
-        logits = _answers(self.attributes, dict.fromkeys(PARTS, embedding))
-        identity = _classifier(self.identities, "identity")(embedding)
-        return Outputs({PLENARY: embedding}, identity, logits, pose)
+        (before,), (after,) = embed_parts(fused[:, -1:], whole, **how)
+        logits = _answers(self.attributes, dict.fromkeys(PARTS, after))
+        identity = _classifier(self.identities, "identity")(after)
+        return self.vectors.outputs({PLENARY: before}, {PLENARY: after}, identity, logits, pose)
 
 
 class FGSAM(nn.Module):
@@ -113,21 +164,41 @@ class FGSAM(nn.Module):
     part_size: int = 256
     plenary_size: int = 512
     bnneck: bool = True
+    vectors: Vectors = Vectors()
+    part_identities: bool = False
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+    def __call__(
+        self, images: jax.Array, *, train: bool = False, freeze_backbone: bool = False
+    ) -> Outputs:
         """Images [batch, height, width, 3] RGB in 0..255 to `Outputs` with seven embeddings."""
         pose = self.pose(images)
-        fused = self.fusion(self.backbone(images, train=train), pose.parsed, train=train)
+        features = _features(self.backbone, images, train, freeze_backbone)
+        fused = self.fusion(features, pose.parsed, train=train)
         parts = [PartEmbedding(self.part_size, self.bnneck, name=part) for part in PARTS[:-1]]
         whole = [PartEmbedding(self.plenary_size, self.bnneck, name=PLENARY)]
         how: Any = {"train": train, "axis_name": self.axis_name}
-        found = embed_parts(fused[:, :-1], parts, **how) + embed_parts(fused[:, -1:], whole, **how)
-        embeddings = dict(zip(PARTS, found, strict=True))
-        logits = _answers(self.attributes, embeddings)
-        identity = _classifier(self.identities, "identity")(embeddings[PLENARY])
-        return Outputs(embeddings, identity, logits, pose)
+        found = embed_parts(fused[:, :-1], parts, **how), embed_parts(fused[:, -1:], whole, **how)
+        before, after = (
+            dict(zip(PARTS, some + last, strict=True)) for some, last in zip(*found, strict=True)
+        )
+        logits = _answers(self.attributes, after)
+        identity = _classifier(self.identities, "identity")(after[PLENARY])
+        outputs = self.vectors.outputs(before, after, identity, logits, pose)
+        if not self.part_identities:
+            return outputs
+        people = {
+            part: _classifier(self.identities, f"identity_{part}")(after[part])
+            for part in PARTS[:-1]
+        }
+        return outputs._replace(part_identity=people)
+
+
+def _features(backbone: nn.Module, images: jax.Array, train: bool, freeze: bool) -> jax.Array:
+    """The backbone's map; frozen, as in use, and nothing before it is differentiated."""
+    features = backbone(images, train=train and not freeze)
+    return jax.lax.stop_gradient(features) if freeze else features
 
 
 def _answers(
@@ -145,5 +216,5 @@ def _answers(
     return {a.name: x for a, x in zip(attributes, logits, strict=True)}
 
 
-def _classifier(classes: int, name: str) -> nn.Dense:
-    return nn.Dense(classes, kernel_init=_SMALL, name=name)
+def _classifier(classes: int, name: str, *, use_bias: bool = True) -> nn.Dense:
+    return nn.Dense(classes, use_bias, kernel_init=_SMALL, name=name)

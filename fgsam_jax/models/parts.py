@@ -1,4 +1,4 @@
-"""The embeddings of body parts, those of one size made together."""
+"""The embeddings of body parts, those of one size made together, and how much of a part is seen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, part_channels
 from fgsam_jax.models.dense import Dense, Weights, dense
 from fgsam_jax.models.norm import Statistics, batch_norm
+from fgsam_jax.models.pose_net import Pose
 
 
 class PartEmbedding(nn.Module):
@@ -33,7 +35,7 @@ class PartEmbedding(nn.Module):
 
 def embed_parts(
     fused: jax.Array, parts: Sequence[PartEmbedding], *, train: bool, axis_name: str | None
-) -> list[jax.Array]:
+) -> tuple[list[jax.Array], list[jax.Array]]:
     """The embeddings of parts of one size, in one computation.
 
     Args:
@@ -43,12 +45,12 @@ def embed_parts(
       axis_name: take them over all devices of this axis.
 
     Returns:
-      Of each part, [batch, size].
+      Of each part, [batch, size], before the normalisation and after it.
     """
     weights, running = zip(*(part(fused.shape[-1]) for part in parts), strict=True)
     embeddings = dense(jnp.swapaxes(fused, 0, 1), weights)
     if not parts[0].bnneck:
-        return embeddings
+        return embeddings, embeddings
     kinds = list(zip(*running, strict=True))  # all means, all variances
     mean, var = (jnp.concatenate([x.value for x in variables]) for variables in kinds)
     joined, after = batch_norm(
@@ -61,4 +63,21 @@ def embed_parts(
     for variables, values in zip(kinds, after, strict=True) if train else ():
         for variable, value in zip(variables, jnp.split(values, len(parts)), strict=True):
             variable.value = value
-    return jnp.split(joined, len(parts), axis=-1)
+    return embeddings, jnp.split(joined, len(parts), axis=-1)
+
+
+def part_visibility(pose: Pose) -> jax.Array:
+    """How much of each part the pose net finds: its joints' largest confidences, their mean.
+
+    The last stage's maps count, before a parse block weighs them. A joint that the net was never
+    taught, as a face by joints without one, is never found.
+
+    Args:
+      pose: of the pose resolve net.
+
+    Returns:
+      [batch, 7] in 0..1, parts in the order of `skeleton.PARTS`.
+    """
+    joints = jnp.clip(jnp.max(pose.heat[-1][..., :-1].astype(jnp.float32), axis=(1, 2)), 0, 1)
+    owned = part_channels()[:, AFFINITY_CHANNELS:-1].astype("float32")
+    return joints @ (owned / owned.sum(axis=1, keepdims=True)).T

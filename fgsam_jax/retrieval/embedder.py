@@ -56,7 +56,9 @@ class Embedder:
         self.info, self.step, self._dtype = info, step, dtype
         largest = info.config.evaluation_batch
         sizes = [size for size in _SMALLER if size < largest]
-        self._embed = BatchedEmbedding(_model(info, dtype), variables, *sizes, largest)
+        self._embed = BatchedEmbedding(
+            _model(info, dtype), variables, *sizes, largest, mirror=info.config.mirror
+        )
 
     def __reduce__(self) -> tuple:
         # Devices and compiled programs belong to this process: another makes its own.

@@ -50,17 +50,20 @@ class BatchedEmbedding:
       (5, 3)
     """
 
-    def __init__(self, model: nn.Module, variables: dict[str, Any], *sizes: int):
+    def __init__(
+        self, model: nn.Module, variables: dict[str, Any], *sizes: int, mirror: bool = False
+    ):
         """Put the variables on all devices of this process.
 
         Args:
           model: gives `Outputs`.
           variables: of the model.
           sizes: of the batches in images, rounded up to fill all devices.
+          mirror: see `embed_step`.
         """
         self._devices = jax.local_device_count()
         self._sizes = sorted({-(-size // self._devices) * self._devices for size in sizes})
-        self._step = parallel_embed_step(model)
+        self._step = parallel_embed_step(model, mirror)
         if jax.process_count() > 1:
             # A state that spans processes cannot be put on the devices of one, its value can.
             variables = jax.device_get(variables)
@@ -171,13 +174,17 @@ def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> O
     return cast(Outputs, model.apply(variables, images))
 
 
-def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module) -> dict[str, Any]:
+def embed_step(
+    variables: dict[str, Any], images: jax.Array, *, model: nn.Module, mirror: bool = False
+) -> dict[str, Any]:
     """Descriptors and attribute answers of images, with the running statistics.
 
     Args:
       variables: of the model.
       images: uint8 [batch, height, width, 3].
       model: gives `Outputs` with a plenary branch.
+      mirror: of each image and its mirror image take the mean, of embeddings before they are
+        brought to length 1 and of logits.
 
     Returns:
       "descriptor" [batch, dim] of length 1, "plenary" [batch, dim] of length 1, and
@@ -192,16 +199,23 @@ def embed_step(variables: dict[str, Any], images: jax.Array, *, model: nn.Module
       [[1. 0. 0.]]
     """
     outputs = forward(model, variables, images)
-    plenary = {"plenary": outputs.embeddings["plenary"]}
+    embeddings, attributes = outputs.embeddings, outputs.attributes
+    if mirror:
+        others = forward(model, variables, images[:, :, ::-1])
+        embeddings, attributes = jax.tree.map(
+            lambda a, b: (a + b) / 2,
+            (embeddings, attributes),
+            (others.embeddings, others.attributes),
+        )
     return {
-        "descriptor": descriptor(outputs.embeddings),
-        "plenary": descriptor(plenary),
-        "attributes": {name: jnp.argmax(x, -1) for name, x in outputs.attributes.items()},
+        "descriptor": descriptor(embeddings),
+        "plenary": descriptor({"plenary": embeddings["plenary"]}),
+        "attributes": {name: jnp.argmax(x, -1) for name, x in attributes.items()},
     }
 
 
 @cache
-def parallel_embed_step(model: nn.Module) -> Callable:
+def parallel_embed_step(model: nn.Module, mirror: bool = False) -> Callable:
     """`embed_step` over devices: (variables, images [devices, batch / devices, ...]).
 
     The devices are this process's own. Equal models share one compiled program.
@@ -220,6 +234,6 @@ def parallel_embed_step(model: nn.Module) -> Callable:
     """
 
     def step(variables: dict[str, Any], images: jax.Array):
-        return embed_step(variables, images, model=model)
+        return embed_step(variables, images, model=model, mirror=mirror)
 
     return jax.pmap(step, AXIS, in_axes=(None, 0), devices=jax.local_devices())

@@ -1,19 +1,23 @@
 """What a phase starts from: its checkpoint, or converted and earlier weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, restore
 from fgsam_jax.config import Config, Phase
+from fgsam_jax.data import Table
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
+from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.models.factory import initial_variables, variable_shapes
 from fgsam_jax.runtime.output import say
-from fgsam_jax.training.state import TrainState, make_state, resume_state
+from fgsam_jax.training.state import TrainState, Tree, make_state, resume_state
 
 
 def phase_info(config: Config, phase: Phase, datasets: Datasets) -> CheckpointInfo:
@@ -115,6 +119,21 @@ def _modules(paths: list[tuple[str, ...]]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "nothing"
 
 
+def prior_biases(table: Table, attributes: Sequence[Attribute]) -> Tree:
+    """Biases of attribute heads at the logarithms of the classes' shares among labelled images.
+
+    A head then begins at the majority's answer (Lin et al., "Focal Loss for Dense Object
+    Detection", 2017, for rare classes). One image is added to each class, as none may have none.
+    """
+    biases = {}
+    for attribute in attributes:
+        labels = table.attributes[attribute.name]
+        counts = 1 + np.bincount(labels[labels >= 0], minlength=len(attribute.classes))
+        bias = np.log(counts / counts.sum()).astype(np.float32)
+        biases[f"attribute_{attribute.name}"] = {"bias": bias}
+    return {"params": biases}
+
+
 def first_state(
     checkpoints: Checkpoints,
     info: CheckpointInfo,
@@ -123,6 +142,7 @@ def first_state(
     seed: int,
     phase: Phase,
     last: int,
+    datasets: Datasets,
 ) -> tuple[TrainState, float]:
     """The last checkpoint's state, or a new one with earlier phases' weights; seconds spent."""
     model, data = info.model(), info.config.data
@@ -141,6 +161,9 @@ def first_state(
     which = info.config.restore
     given = converted_weights(info.config, shapes)
     sources = {"config.init": given} if given else {}
+    heads = [a for a in info.attributes if f"attribute_{a.name}" in shapes["params"]]
+    if info.config.model.prior_bias and heads:
+        sources["class shares"] = prior_biases(datasets.table("train"), heads)
     for name in phase.start_from:
         try:
             sources[name] = restore(workdir, name, which, exact=True)[1]

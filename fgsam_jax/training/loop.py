@@ -22,7 +22,7 @@ from fgsam_jax.runtime.files import read_json
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.initialize import first_state, phase_info
 from fgsam_jax.training.logger import PhaseLog
-from fgsam_jax.training.optim import make_optimizer, schedule
+from fgsam_jax.training.optim import frozen_steps, make_optimizer, schedule
 from fgsam_jax.training.preflight import changed_phases, check_phases, record_config
 from fgsam_jax.training.state import save_state
 from fgsam_jax.training.step import Metrics, is_finite, parallel_train_steps
@@ -112,13 +112,18 @@ class _PhaseTraining:
         self._checkpoints = Checkpoints(folder, keep=config.log.keep, create=True)
         optimizer = make_optimizer(phase, per_epoch)
         state, seconds = first_state(
-            self._checkpoints, self._info, workdir, optimizer, seed, phase, self._last
+            self._checkpoints, self._info, workdir, optimizer, seed, phase, self._last, datasets
         )
         begins = f"the state that {phase.name} begins with"
         distributed.check_alike(lambda: {begins: distributed.digest(jax.device_get(state))})
         self._state, self._key = replicate(state), replicate(jax.random.key(seed))
         model = self._info.model(axis_name=AXIS)
-        self._update = parallel_train_steps(make_update(config, phase, model, optimizer))
+        self._updates = {
+            freeze: parallel_train_steps(
+                make_update(config, phase, model, optimizer, freeze_backbone=freeze)
+            )
+            for freeze in (False, True)
+        }
         self._first = int(state.step)
         self._rate, self._log = schedule(phase, per_epoch), self._open_log(workdir)
         self._begun = time.monotonic() - seconds
@@ -153,7 +158,7 @@ class _PhaseTraining:
         return time.monotonic() - self._begun
 
     def _lower(self, columns: Any, chunk: Any, count: int) -> jax.stages.Lowered:
-        return self._update.lower(self._state, columns, chunk, count, self._key)
+        return self._updates[False].lower(self._state, columns, chunk, count, self._key)
 
     def _epochs(self, columns: dict[str, Any], chunks: Iterator[DeviceBatches]) -> Iterator[int]:
         """Make the updates of the chunks; gives the step at every epoch's end.
@@ -161,8 +166,10 @@ class _PhaseTraining:
         The metrics of a call are read while the device works on the next.
         """
         step, running = self._first, None
+        frozen = frozen_steps(self._phase, self._batches.per_epoch)
         for count, chunk in chunks:
-            self._state, metrics = self._update(self._state, columns, chunk, count, self._key)
+            update = self._updates[step < frozen]  # calls end where epochs do
+            self._state, metrics = update(self._state, columns, chunk, count, self._key)
             if running:
                 self._note(*running)
             running = step, count, metrics
@@ -190,7 +197,8 @@ class _PhaseTraining:
         log, epoch = self._config.log, step // self._batches.per_epoch
         scored = None
         if log.evaluate_every and (epoch % log.evaluate_every == 0 or step == self._last):
-            result = evaluate_phase(self._info, self._state.variables(), self._datasets)
+            variables = self._state.averaged().variables()
+            result = evaluate_phase(self._info, variables, self._datasets)
             say(f"{self._phase.name} epoch {epoch}: {result['headline']}")
             scored = result.get("map")
         if scored is not None or epoch % log.save_every == 0 or step == self._last:

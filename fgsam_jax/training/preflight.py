@@ -198,6 +198,7 @@ def _settings(values: dict) -> dict:
         "compute",
         "log",
         "evaluation_batch",
+        "mirror",
         "restore",
         "references",
         "repeats",

@@ -27,6 +27,7 @@ class TrainState(struct.PyTreeNode):
       batch_stats: running means and variances.
       constants: the sketch tables.
       opt_state: of the optimiser, for `params` alone.
+      average: moving averages of `params` and `batch_stats` by these names; empty without them.
     """
 
     step: jax.Array
@@ -35,6 +36,7 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Tree
     constants: Tree
     opt_state: optax.OptState
+    average: Tree = struct.field(default_factory=dict)
 
     def variables(self) -> Tree:
         """What `model.apply` takes."""
@@ -43,6 +45,26 @@ class TrainState(struct.PyTreeNode):
             "batch_stats": self.batch_stats,
             "constants": self.constants,
         }
+
+    def averaged(self) -> "TrainState":
+        """The state whose variables are evaluated: the averages, if there are any."""
+        return self.replace(**self.average)
+
+
+def with_average(state: TrainState, decay: float) -> TrainState:
+    """A state whose averages have taken its parameters and statistics in; itself for decay 0.
+
+    The decay of step t is min(decay, (1 + t) / (10 + t)), as in TensorFlow's moving average: a new
+    average forgets its start soon. Statistics are averaged too, since those of the last batches
+    are not those of averaged weights.
+    """
+    if not decay:
+        return state
+    kept = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    now = {"params": state.params, "batch_stats": state.batch_stats}
+    return state.replace(
+        average=jax.tree.map(lambda a, x: a + (1 - kept) * (x - a), state.average, now)
+    )
 
 
 def partition(tree: Tree, chosen: Callable[[tuple[str, ...]], bool]) -> tuple[Tree, Tree]:
@@ -77,6 +99,7 @@ def make_state(
 ) -> TrainState:
     """A state at step 0 from variables ("params", "batch_stats", "constants")."""
     params, frozen = partition(variables["params"], is_trained(phase))
+    average = {"params": params, "batch_stats": variables["batch_stats"]}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -84,17 +107,21 @@ def make_state(
         batch_stats=variables["batch_stats"],
         constants=variables["constants"],
         opt_state=jax.jit(optimizer.init)(params),  # in one program, not one for every weight
+        # Copies: a step gives its state's buffers away, each once.
+        average=jax.tree.map(jnp.array, average) if phase.optimization.ema else {},
     )
 
 
 def save_state(checkpoints: Checkpoints, state: TrainState, info: dict, map: float | None) -> None:
     """Write a state as variables, which is all that evaluation needs, and the optimiser's part.
 
+    Where there are averages, these are the variables.
+
     It is written while the next steps run, see `Checkpoints.save`.
     """
     distributed.agreed(checkpoints.wait)
     state = jax.device_get(state)
-    trees = {"variables": state.variables(), "optimizer": _optimizer_part(state)}
+    trees = {"variables": state.averaged().variables(), "optimizer": _optimizer_part(state)}
     checkpoints.save(int(state.step), trees, info, map=map)
 
 
@@ -112,17 +139,22 @@ def resume_state(
     trees = checkpoints.restore(
         step, {"variables": state.variables(), "optimizer": _optimizer_part(state)}
     )
-    variables = trees["variables"]
+    variables, others = trees["variables"], trees["optimizer"]
     params, frozen = partition(variables["params"], is_trained(phase))
+    now = {"params": params, "batch_stats": variables["batch_stats"]}
+    trained = others.get("trained", now)
     return TrainState(
-        step=trees["optimizer"]["step"],
-        params=params,
+        step=others["step"],
         frozen=frozen,
-        batch_stats=variables["batch_stats"],
         constants=variables["constants"],
-        opt_state=trees["optimizer"]["state"],
+        opt_state=others["state"],
+        average=now if state.average else {},
+        **trained,
     )
 
 
 def _optimizer_part(state: TrainState) -> Tree:
-    return {"step": state.step, "state": state.opt_state}
+    part = {"step": state.step, "state": state.opt_state}
+    if state.average:
+        part["trained"] = {"params": state.params, "batch_stats": state.batch_stats}
+    return part

@@ -1,7 +1,7 @@
 """One update or several in one program: pure functions, and the one pmap over them."""
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.runtime.distributed import AXIS
 from fgsam_jax.training.gradients import accumulated_gradients, batch_gradients
-from fgsam_jax.training.state import TrainState, Tree
+from fgsam_jax.training.state import TrainState, Tree, with_average
 from fgsam_jax.training.update import Update
 
 Metrics = dict[str, jax.Array]
@@ -42,13 +42,19 @@ def train_step(
       their "total".
     """
     step_key = jax.random.fold_in(key, state.step)
-    batch = augment(step_key, batch, flip=update.flip, axis_name=axis_name)
+    batch = augment(
+        step_key,
+        batch,
+        flip=update.flip,
+        pad=update.pad,
+        erase=update.erase,
+        axis_name=axis_name,
+    )
+    how: Any = {"train": True} | ({"freeze_backbone": True} if update.freeze_backbone else {})
 
     def apply(params: Tree, stats: Tree, images: jax.Array) -> tuple[Outputs, Tree]:
         variables = state.replace(params=params, batch_stats=stats).variables()
-        outputs, updates = update.model.apply(
-            variables, images, train=True, mutable=["batch_stats"]
-        )
+        outputs, updates = update.model.apply(variables, images, mutable=["batch_stats"], **how)
         return cast(Outputs, outputs), updates.get("batch_stats", {})
 
     def total(outputs: Outputs) -> tuple[jax.Array, Terms]:
@@ -73,7 +79,7 @@ def train_step(
         batch_stats=stats,
         opt_state=opt_state,
     )
-    return after, metrics
+    return with_average(after, update.ema), metrics
 
 
 def train_steps(

@@ -23,7 +23,9 @@ class Update:
       model: gives `Outputs`; its batch statistics and mining use the axis of the devices.
       objective: outputs and batch to terms.
       optimizer: made for the state's `params`.
-      flip: augmentation, see `augment`.
+      flip, pad, erase: augmentations, see `augment`.
+      ema: decay of the average of parameters and statistics, see `Optimization`; 0 for none.
+      freeze_backbone: use the backbone as it is, with its running statistics, without a gradient.
       accumulate: micro-batches of gradient accumulation, see `accumulated_gradients`.
       remat: rematerialise activations: less memory, more compute. The results of products and
         convolutions are kept.
@@ -34,13 +36,22 @@ class Update:
     objective: Callable[[Outputs, Tree], Terms]
     optimizer: optax.GradientTransformation
     flip: bool = True
+    pad: int = 0
+    erase: float = 0.0
+    ema: float = 0.0
+    freeze_backbone: bool = False
     accumulate: int = 1
     remat: bool = False
     dtype: str = "float32"
 
 
 def make_update(
-    config: Config, phase: Phase, model: nn.Module, optimizer: optax.GradientTransformation
+    config: Config,
+    phase: Phase,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    freeze_backbone: bool = False,
 ) -> Update:
     """What each step of a phase computes on all devices."""
     terms = functools.partial(
@@ -50,6 +61,12 @@ def make_update(
         bound=config.loss.bound,
         gamma=config.loss.gamma,
         mining=config.loss.mining,
+        smoothing=config.loss.label_smoothing,
+        weights=objective.Weights(
+            config.loss.identity_weight,
+            config.loss.attribute_weight,
+            config.loss.triplet_weight,
+        ),
         axis_name=AXIS,
     )
     if phase.model == "pose":
@@ -59,6 +76,10 @@ def make_update(
         terms,
         optimizer,
         flip=phase.flip,
+        pad=phase.augmentation.pad,
+        erase=phase.augmentation.erase,
+        ema=phase.optimization.ema,
+        freeze_backbone=freeze_backbone,
         accumulate=phase.accumulate,
         remat=config.compute.remat,
         dtype=config.model.dtype,

@@ -33,7 +33,8 @@ def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
     gallery = gallery.select(~is_junk(gallery.identities))
     rule = camera_rule(query.cameras, gallery.cameras)
     shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
-    embedding = BatchedEmbedding(info.model(), variables, info.config.evaluation_batch)
+    size, mirror = info.config.evaluation_batch, info.config.mirror
+    embedding = BatchedEmbedding(info.model(), variables, size, mirror=mirror)
     found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
     if not distributed.first():
         return []

@@ -12,7 +12,7 @@ from fgsam_jax.data import checks
 from fgsam_jax.data.checks import File, Problem
 from fgsam_jax.data.datasets.crops import Crop
 from fgsam_jax.data.splits import WHOLE
-from fgsam_jax.data.subset import draw_subset, write_csv
+from fgsam_jax.data.subset import draw_subset, hold_out, write_csv
 from fgsam_jax.errors import InputError
 from fgsam_jax.experiments.dataset_summary import class_table, joint_text, problem_text, split_table
 from fgsam_jax.labels.attributes import MARKET1501, PETA, Attribute
@@ -460,3 +460,43 @@ def test_the_csv_names_classes_and_leaves_out_what_is_not_known(tmp_path):
 def test_a_csv_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_csv(tmp_path / "absent" / "x.csv", a_set([2], 2), MARKET1501)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=8, max_size=12),
+    people=st.integers(1, 4),
+    images=st.none() | st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
+def test_people_held_out_of_train_are_a_test_set_without_anybody_else(counts, people, images, seed):
+    whole = a_set([*counts, 6, 6, 6, 6, 6], 3)
+    held = hold_out(whole, people, seed, images)
+    tested = {c.identity for c in held["query"]}
+    assert len(tested) == people
+    assert {c.identity for c in held["gallery"]} == tested
+    # Every image of theirs is in one of both, one of each camera in query.
+    theirs = [c for c in whole["train"] if c.identity in tested]
+    assert sorted(c.name for c in held["query"] + held["gallery"]) == sorted(c.name for c in theirs)
+    assert len(held["query"]) == len({(c.identity, c.camera) for c in theirs})
+    assert checks.has_match(held["query"], held["gallery"]).all()
+    rest = [c for c in whole["train"] if c.identity not in tested]
+    chosen = {c.identity for c in held["train"]}
+    assert held["train"] == [c for c in rest if c.identity in chosen]
+    assert len(held["train"]) >= min(images or len(rest), len(rest))
+    assert len(held["train"]) < (images or len(rest) + 1) + max(*counts, 6)
+    assert held == hold_out(whole, people, seed, images)
+
+
+def test_more_people_cannot_be_held_out_than_have_matches():
+    whole = a_set([6, 6, 2, 1], 2)  # two images are by two cameras: nothing is left to find
+    with pytest.raises(InputError, match="3 people to hold out: train has 2 with matches"):
+        hold_out(whole, 3, 0)
+    with pytest.raises(InputError, match="2 people to hold out: train has 1 with matches"):
+        hold_out(a_set([6, 6], 2), 2, 0)
+
+
+def test_where_cameras_are_not_known_one_image_of_a_person_is_asked_for():
+    crops = [crop(Path("/images"), f"{n}.jpg", 1 + n // 3, 0) for n in range(9)]
+    held = hold_out({"train": crops, "query": [], "gallery": []}, 2, 0)
+    assert [len(some) for some in held.values()] == [3, 2, 4]

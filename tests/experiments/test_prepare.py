@@ -186,11 +186,12 @@ def test_every_set_of_people_tells_its_images_by_split(market):
 def run(tool, monkeypatch, tmp_path, capsys):
     """What the tool prints for a configuration and its own flags."""
 
-    def run(config, limit=None, to="subset.csv"):
+    def run(config, limit=None, to="subset.csv", held_out=None):
         monkeypatch.setattr(cli, "configuration", lambda: (config, tmp_path / "run"))
         for name, value in {
             "_SHEET": str(tmp_path / "all.png"),
             "_LIMIT": limit,
+            "_HELD_OUT": held_out,
             "_TO": to,
         }.items():
             monkeypatch.setattr(tool, name, SimpleNamespace(value=value))
@@ -241,6 +242,19 @@ def test_the_limit_writes_a_list_and_the_command_that_reads_it(run, market, tmp_
     assert "--config.data.outside=True" in line
     assert "--config.data.height=32" in line
     assert not Path(market.data.records).exists()
+
+
+def test_a_list_with_people_held_out_names_images_of_train_alone(run, rendered, tmp_path):
+    path = tmp_path / "held_out.csv"
+    run(tiny.config(rendered, (BASE,)), None, str(path), 2)
+
+    rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    assert {Path(row[0]).parent.name for row in rows} == {"bounding_box_train"}
+    people = {split: {row[1] for row in rows if row[3] == split} for split in
+              ("train", "query", "gallery")}  # fmt: skip
+    assert people["query"] == people["gallery"]
+    assert len(people["query"]) == 2
+    assert not people["query"] & people["train"]
 
 
 def test_the_limit_is_refused_without_a_phase_that_uses_people(run, market):

@@ -409,3 +409,16 @@ def test_a_prediction_that_is_not_a_number_shows_even_where_nothing_is_known():
     np.testing.assert_array_equal(np.isnan(found), [True, False])
     ones = np.ones((1, 2, 2, 1), np.float32)
     assert pose_error(ones, 0 * ones, 1.0) == 2  # a number weighs all alike
+
+
+def test_smoothed_labels_give_the_cross_entropy_to_the_smoothed_distribution():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(0, 3, (6, 5)), np.array([0, 4, 2, 2, -1, 1])
+    found = attribute_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing=0.1)
+    for row, label, value in zip(logits, labels, found, strict=True):
+        target = np.full(5, 0.1 / 5)
+        target[label] += 0.9
+        expected = -sum(
+            t * (x - np.log(sum(np.exp(row)))) for t, x in zip(target, row, strict=True)
+        )
+        np.testing.assert_allclose(value, 0 if label < 0 else expected, rtol=1e-5)

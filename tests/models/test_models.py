@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,12 @@ from fgsam_jax.config import Model
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS, part_channels
+from fgsam_jax.models.conv import GeneralisedMean
 from fgsam_jax.models.fgsam import descriptor
 from fgsam_jax.models.norm import unit_length
 from fgsam_jax.models.osnet import OSNet
-from fgsam_jax.models.pose_net import ChannelParseBlock, PoseResolveNet, is_parse_block
+from fgsam_jax.models.parts import part_visibility
+from fgsam_jax.models.pose_net import ChannelParseBlock, Pose, PoseResolveNet, is_parse_block
 from fgsam_jax.models.resnet import ResNet
 
 IMAGE = jax.ShapeDtypeStruct((1, 256, 128, 3), jnp.uint8)
@@ -266,3 +269,107 @@ def test_embeddings_without_normalisation_have_the_same_shapes():
     found = output_shape(model("fgsam", dataclasses.replace(SIZES, bnneck=False)), images(2))
     assert found.embeddings["head"] == (2, SIZES.part_size)
     assert found.identity == (2, PEOPLE)
+
+
+def features(count=3):
+    return np.random.default_rng(2).normal(1, 2, (count, 4, 2, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("p", [1.0, 3.0, 6.5])
+def test_a_generalised_mean_is_the_root_of_the_mean_power_of_what_is_positive(p):
+    maps = features()
+    variables = {"params": {"exponent": np.array([p], np.float32)}}
+    found = GeneralisedMean().apply(variables, maps)
+    for image, row in zip(maps.astype(np.float64), found, strict=True):
+        for channel in range(5):
+            powers = [max(x, 1e-6) ** p for x in image[..., channel].ravel()]
+            np.testing.assert_allclose(row[channel], (sum(powers) / 8) ** (1 / p), rtol=1e-4)
+
+
+def test_a_generalised_mean_begins_at_3_and_learns():
+    maps = features()
+    variables = GeneralisedMean().init(jax.random.key(0), maps)
+    assert variables["params"]["exponent"] == 3
+
+    def total(p):
+        return GeneralisedMean().apply({"params": {"exponent": p}}, maps).sum()
+
+    at, h = jnp.array([3.0]), 1e-2
+    slope = (total(at + h) - total(at - h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(total)(at)[0], slope, rtol=1e-2)
+
+
+def test_a_generalised_mean_of_nothing_has_a_finite_slope_for_any_exponent():
+    def total(p, maps):
+        return GeneralisedMean().apply({"params": {"exponent": p}}, maps).sum()
+
+    for p in (1.0, 3.0, 30.0):
+        slopes = jax.grad(total, (0, 1))(jnp.array([p]), jnp.zeros((1, 2, 2, 3)))
+        assert all(np.isfinite(x).all() for x in slopes)
+
+
+NECKED = dataclasses.replace(SIZES, baseline_neck=True, triplet_vector="before")
+
+
+def test_the_baselines_neck_normalises_over_the_batch_and_its_classifier_has_no_bias():
+    net = model("baseline", NECKED)
+    variables = numpy_variables(net)
+    assert set(variables["params"]["pooled_identity"]) == {"kernel"}
+    batch = np.random.default_rng(1).integers(0, 256, (6, HEIGHT, WIDTH, 3)).astype(np.uint8)
+    apply = functools.partial(net.apply, train=True, mutable=["batch_stats"])
+    outputs, after = jax.jit(apply)(variables, batch)
+    before = np.float64(outputs.triplet["plenary"])
+    unit = (before - before.mean(0)) / np.sqrt(before.var(0) + 1e-5)
+    np.testing.assert_allclose(outputs.embeddings["plenary"], unit, atol=1e-3)
+    kernel = variables["params"]["pooled_identity"]["kernel"]
+    np.testing.assert_allclose(
+        outputs.identity, outputs.embeddings["plenary"] @ kernel, rtol=1e-3, atol=1e-4
+    )
+    mean = after["batch_stats"]["neck"]["mean"]
+    np.testing.assert_allclose(mean, 0.1 * before.mean(0), rtol=1e-3, atol=1e-6)
+
+
+def test_triplet_and_search_compare_the_vectors_that_are_chosen(computed):
+    variables, outputs = computed
+    image = np.random.default_rng(1).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+    plain = outputs["float32"].embeddings
+    mixed = jax.jit(model("fgsam", dataclasses.replace(SIZES, triplet_vector="before")).apply)(
+        variables, image
+    )
+    swapped = jax.jit(model("fgsam", dataclasses.replace(SIZES, search_vector="before")).apply)(
+        variables, image
+    )
+    for part in PARTS:
+        np.testing.assert_allclose(mixed.embeddings[part], plain[part], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(swapped.triplet[part], plain[part], rtol=1e-4, atol=1e-5)
+        # With the running statistics mean 0 and variance 1 only the epsilon lies between.
+        factor = (1 + 1e-5) ** -0.5
+        np.testing.assert_allclose(mixed.triplet[part] * factor, plain[part], rtol=1e-4, atol=1e-5)
+    assert outputs["float32"].triplet is None
+    assert outputs["float32"].part_identity is None
+
+
+def test_every_part_may_have_an_identity_classifier():
+    everywhere = dataclasses.replace(SIZES, identity_heads="all")
+    found = output_shape(model("fgsam", everywhere), images(2))
+    assert found.part_identity == dict.fromkeys(PARTS[:-1], (2, PEOPLE))
+    ours, plain = (
+        flatten_dict(shapes(model("fgsam", sizes), images(2))["params"])
+        for sizes in (everywhere, SIZES)
+    )
+    assert {path[0] for path in set(ours) - set(plain)} == {f"identity_{p}" for p in PARTS[:-1]}
+
+
+def test_a_part_is_as_visible_as_its_joints_are_confident():
+    heat = np.zeros((2, 4, 2, 19), np.float32)
+    for joint, peak in {8: 0.5, 9: 1.3, 11: -0.2, 18: 1.0}.items():  # hips, a knee, background
+        heat[1, 2, 1, joint] = peak
+    found = part_visibility(Pose((), (heat + 5, heat), heat))
+    seen = dict(zip(PARTS, np.asarray(found)[1], strict=True))
+    assert not found[0].any()
+    np.testing.assert_allclose(seen.pop("upper_body"), 0.5 / 5, rtol=1e-6)
+    np.testing.assert_allclose(seen.pop("upper_leg"), (0.5 + 1) / 4, rtol=1e-6)
+    np.testing.assert_allclose(seen.pop("lower_leg"), 1 / 4, rtol=1e-6)
+    np.testing.assert_allclose(seen.pop("plenary"), (0.5 + 1) / 18, rtol=1e-6)
+    assert not any(seen.values())

@@ -264,13 +264,33 @@ def test_a_call_takes_the_smallest_batches_that_hold_its_images(monkeypatch, dev
         return {"descriptor": images[:, :, 0, 0].astype(np.float32)}
 
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
-    monkeypatch.setattr(inference, "parallel_embed_step", lambda model: step)
+    monkeypatch.setattr(inference, "parallel_embed_step", lambda *_: step)
     model = Embedder(with_batch(info("base"), 128), {})
     for count, wanted in batches.items():
         images = random_images(count)
         np.testing.assert_array_equal(model.embed(images), images[:, 0, 0])
         assert taken == wanted
         taken.clear()
+
+
+def test_mirrored_images_are_averaged_before_the_length_is_1():
+    checkpoint = info("full")
+    module = checkpoint.model()
+    variables, pictures = numpy_variables(module), random_images(3)
+    checkpoint = dataclasses.replace(
+        checkpoint, config=dataclasses.replace(checkpoint.config, mirror=True)
+    )
+    embedder = Embedder(checkpoint, variables)
+    apply = jax.jit(module.apply)
+    plain, mirrored = (
+        apply(variables, images).embeddings for images in (pictures, pictures[:, :, ::-1])
+    )
+    branches = [(np.float64(plain[name]) + mirrored[name]) / 2 for name in sorted(plain)]
+    wanted = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in branches]
+    wanted = np.concatenate(wanted, axis=1) / len(wanted) ** 0.5
+    found = embedder.embed(pictures)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(embedder.embed(pictures[:, :, ::-1]), found, atol=1e-5)
 
 
 class Traced(nn.Module):

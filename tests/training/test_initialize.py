@@ -58,7 +58,7 @@ KERNEL = ("params", "backbone", "layer1_0", "conv1", "kernel")
 def test_a_phase_begins_with_the_weights(config, file, tmp_path, capsys):
     info = phase_info(config, MOVED, Datasets(config))
     checkpoints = Checkpoints(tmp_path, create=True)
-    state, _ = first_state(checkpoints, info, tmp_path, optax.adam(1.0), 0, MOVED, 3)
+    state, _ = first_state(checkpoints, info, tmp_path, optax.adam(1.0), 0, MOVED, 3, None)
     variables = flatten_dict(state.variables())
     for (collection, *rest), value in file[1].items():
         np.testing.assert_array_equal(variables[collection, "backbone", *rest], value)
@@ -89,7 +89,7 @@ def test_a_trained_backbone_leaves_under_torchvisions_names_and_comes_back(
     info = phase_info(config, MOVED, Datasets(config))
     folder = checkpoint_folder(tmp_path / "run", "moved")
     checkpoints = Checkpoints(folder, create=True)
-    state, _ = first_state(checkpoints, info, tmp_path, optax.adam(1.0), 0, MOVED, 3)
+    state, _ = first_state(checkpoints, info, tmp_path, optax.adam(1.0), 0, MOVED, 3, None)
     save_state(checkpoints, dataclasses.replace(state, step=state.step + 3), info.to_dict(), None)
     checkpoints.wait()
     leaving, again = tmp_path / "model.safetensors", tmp_path / "again.safetensors"
