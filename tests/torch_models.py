@@ -402,7 +402,7 @@ def randomise(model, seed=0):
             elif name.endswith("running_var"):
                 value.copy_(noise.abs() + 0.5)
             elif name.endswith("weight"):
-                last = "bn3." in name or "conv3.bn." in name
+                last = any(end in name for end in ("bn3.", "conv3.bn.", "_bn2.", "conv.3."))
                 value.copy_((0.3 * noise + 0.8) * (0.4 if last else 1))
             elif value.is_floating_point():
                 value.copy_(0.2 * noise)
