@@ -82,86 +82,56 @@ def _grouped_gradients(x: jax.Array, kernel: jax.Array, pull: jax.Array, **how: 
 
 
 def _shifted(x: jax.Array, kernel: jax.Array, *, strides: Pair, padding: Edges) -> jax.Array:
-    height, width = (
-        (x.shape[axis + 1] + sum(padding[axis]) - kernel.shape[axis]) // strides[axis] + 1
-        for axis in (0, 1)
-    )
-    parts = _shifts(x, padding, kernel.shape, strides, (height, width))
-    return _weighed(parts, kernel).astype(x.dtype)
+    return _sum_of_shifts(_padded(x, padding), kernel, strides).astype(x.dtype)
 
 
 def _shifted_gradients(
     x: jax.Array, kernel: jax.Array, pull: jax.Array, *, strides: Pair, padding: Edges
 ) -> tuple[jax.Array, jax.Array]:
-    to_x = _gradient_of_x(x.shape, kernel, pull, strides, padding).astype(x.dtype)
+    """Of x the same sum over the pull, its places a stride apart, with the kernel turned."""
+    edges = []
+    for axis, stride in enumerate(strides):
+        before, apart = padding[axis][0], (pull.shape[axis + 1] - 1) * stride + 1
+        edges.append((kernel.shape[axis] - 1 - before, x.shape[axis + 1] + before - apart))
+    spread = _padded(pull, edges, strides)
+    to_x = _sum_of_shifts(spread, kernel[::-1, ::-1], (1, 1)).astype(x.dtype)
 
     # One reduction with many results reads x and the pull once for all cells of the kernel.
-    parts = _shifts(x, padding, kernel.shape, strides, pull.shape[1:3])
+    parts = _shifts(_padded(x, padding), kernel.shape, strides, pull.shape[1:3])
     products = [part * pull.astype(part.dtype) for part in parts]
     zeros = [jnp.zeros((), part.dtype) for part in parts]
     sums = jax.lax.reduce(products, zeros, lambda a, b: jax.tree.map(jnp.add, a, b), (1, 2))
     return to_x, jnp.stack(sums).sum(1).reshape(kernel.shape).astype(kernel.dtype)
 
 
-def _gradient_of_x(
-    shape: Sequence[int], kernel: jax.Array, pull: jax.Array, strides: Pair, padding: Edges
-) -> jax.Array:
-    """For the places of x that are a stride apart, a sum over the pull, with the kernel turned.
-
-    Such places are seen by the same cells of the kernel, which are a stride apart too.
-    """
-    rows, columns = (-(-shape[axis + 1] // strides[axis]) for axis in (0, 1))
-
-    def seen(axis: int, offset: int, size: int) -> tuple[slice, Pair]:
-        """Of the places from an offset on: the cells that see them, and the zeros they need."""
-        first, cell = divmod(offset + padding[axis][0], strides[axis])
-        count = len(range(cell, kernel.shape[axis], strides[axis]))
-        edges = count - 1 - first, first + size - pull.shape[axis + 1]
-        return slice(cell, None, strides[axis]), edges
-
-    def places(i: int, j: int) -> jax.Array:
-        (down, top), (right, left) = seen(0, i, rows), seen(1, j, columns)
-        cells = kernel[down, right][::-1, ::-1]
-        if not cells.size:
-            return jnp.zeros((shape[0], rows, columns, shape[3]), pull.dtype)
-        parts = _shifts(pull, (top, left), cells.shape, (1, 1), (rows, columns))
-        return _weighed(parts, cells)
-
-    if strides == (1, 1):
-        return places(0, 0)
-    found = [[places(i, j) for j in range(strides[1])] for i in range(strides[0])]
-    found = jax.lax.optimization_barrier(found)
-    whole = jnp.stack([jnp.stack(row, 3) for row in found], 2)
-    whole = whole.reshape(shape[0], rows * strides[0], columns * strides[1], shape[3])
-    return whole[:, : shape[1], : shape[2]]
-
-
-def _weighed(parts: list[jax.Array], kernel: jax.Array) -> jax.Array:
-    """The sum of what each cell of a kernel sees, times its numbers."""
+def _sum_of_shifts(x: jax.Array, kernel: jax.Array, strides: Pair) -> jax.Array:
+    height, width = (
+        (x.shape[axis + 1] - kernel.shape[axis]) // strides[axis] + 1 for axis in (0, 1)
+    )
+    parts = _shifts(x, kernel.shape, strides, (height, width))
     cells = kernel.reshape(-1, kernel.shape[-1]).astype(parts[0].dtype)
     first, *rest = (part * cell for part, cell in zip(parts, cells, strict=True))
     return sum(rest, start=first)
 
 
 def _shifts(
-    x: jax.Array, edges: Sequence[Pair], kernel: Sequence[int], strides: Pair, size: Sequence[int]
+    x: jax.Array, kernel: Sequence[int], strides: Pair, size: Sequence[int]
 ) -> list[jax.Array]:
-    """What each cell of a kernel sees of x: [batch, *size, channels], in float32.
-
-    The zeros at the edges, and what is a stride apart, are first written to memory: fused, XLA
-    would ask and skip at every product.
-    """
-    every = ((0, 0, 0), *((*edge, 0) for edge in edges), (0, 0, 0))
-    padded = jax.lax.pad(x, jnp.zeros((), x.dtype), every)
+    """What each cell of a kernel sees of a padded x: [batch, *size, channels], in float32."""
+    batch, *_, channels = x.shape
+    height, width = ((n - 1) * stride + 1 for n, stride in zip(size, strides, strict=True))
+    cells = [(0, i, j, 0) for i in range(kernel[0]) for j in range(kernel[1])]
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    apart: dict[Pair, jax.Array] = {}
+    return [
+        jax.lax.slice(
+            x, start, (batch, start[1] + height, start[2] + width, channels), (1, *strides, 1)
+        ).astype(wide)
+        for start in cells
+    ]
 
-    def part(i: int, j: int) -> jax.Array:
-        (top, down), (left, right) = divmod(i, strides[0]), divmod(j, strides[1])
-        if (down, right) not in apart:
-            places = padded[:, down :: strides[0], right :: strides[1]]
-            apart[down, right] = jax.lax.optimization_barrier(places)
-        seen = apart[down, right][:, top : top + size[0], left : left + size[1]]
-        return seen.astype(wide)
 
-    return [part(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
+def _padded(x: jax.Array, edges: Sequence[Pair], spread: Pair = (1, 1)) -> jax.Array:
+    """With zeros at the edges and between, in memory: fused, XLA would ask at every product."""
+    (top, left), (down, right) = edges, spread
+    every = ((0, 0, 0), (*top, down - 1), (*left, right - 1), (0, 0, 0))
+    return jax.lax.optimization_barrier(jax.lax.pad(x, jnp.zeros((), x.dtype), every))
