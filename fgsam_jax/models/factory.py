@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from fgsam_jax import config as configs
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
-from fgsam_jax.models import osnet, resnet
+from fgsam_jax.models import efficientnet, mobilenet, osnet, resnet
 from fgsam_jax.models.fgsam import FGSAM, Baseline, Intermediate, PoseEstimator, Vectors
 from fgsam_jax.models.fusion import Fusion
 from fgsam_jax.models.pose_net import PoseResolveNet
@@ -91,10 +91,20 @@ def _osnet(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module
     return osnet.OSNet(sizes.backbone, dtype, axis_name)
 
 
+def _efficientnet(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
+    return efficientnet.EfficientNetLite(sizes.backbone, sizes.last_stride, dtype, axis_name)
+
+
+def _mobilenet(sizes: configs.Model, dtype: Any, axis_name: str | None) -> nn.Module:
+    return mobilenet.MobileNetV2(sizes.last_stride, dtype, axis_name)
+
+
 # A new backbone is a file in models/ and a line here.
 BACKBONES: dict[str, Callable[[configs.Model, Any, str | None], nn.Module]] = {
     **dict.fromkeys(resnet.VARIANTS, _resnet),
     **dict.fromkeys(osnet.VARIANTS, _osnet),
+    **dict.fromkeys(efficientnet.VARIANTS, _efficientnet),
+    **dict.fromkeys(mobilenet.VARIANTS, _mobilenet),
 }
 
 

@@ -1,7 +1,8 @@
 """Normalisation as all networks use it: Flax's numbers, with the gradient by its formula."""
 
+import math
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,16 @@ _MOMENTUM = 0.9  # of the running statistics
 EPSILON = 1e-5
 
 
+class _How(NamedTuple):
+    """Of `batch_norm`, what is no array."""
+
+    activate: bool
+    ceiling: float
+    epsilon: float
+    two_pass: bool = False
+    axis_name: str | None = None
+
+
 class BatchNorm(nn.Module):
     """Normalises the last axis by the statistics over all others (Ioffe and Szegedy, 2015).
 
@@ -20,7 +31,7 @@ class BatchNorm(nn.Module):
       train: use the batch's statistics and update the running ones.
       affine: with a trained scale and bias for each channel.
       activate: followed by a ReLU, whose gradient then needs no pass of its own.
-      two_pass: see `batch_norm`.
+      two_pass, ceiling, epsilon, momentum: see `batch_norm`.
       dtype: of the result; statistics and arithmetic are float32.
       axis_name: take batch statistics over all devices of this axis.
       scale_init: of the scale.
@@ -33,6 +44,9 @@ class BatchNorm(nn.Module):
     dtype: Any = jnp.float32
     axis_name: str | None = None
     scale_init: Any = nn.initializers.ones
+    ceiling: float = math.inf
+    epsilon: float = EPSILON
+    momentum: float = _MOMENTUM
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -52,6 +66,9 @@ class BatchNorm(nn.Module):
             activate=self.activate,
             two_pass=self.two_pass,
             axis_name=self.axis_name,
+            ceiling=self.ceiling,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
         )
         if self.train:
             mean.value, var.value = running
@@ -82,6 +99,9 @@ def batch_norm(
     activate: bool = False,
     two_pass: bool = False,
     axis_name: str | None = None,
+    ceiling: float = math.inf,
+    epsilon: float = EPSILON,
+    momentum: float = _MOMENTUM,
 ) -> tuple[jax.Array, Running]:
     """Batch normalisation as a function.
 
@@ -95,59 +115,59 @@ def batch_norm(
       two_pass: take the variance of the differences to the mean, in a second pass over x;
         E[x^2] - E[x]^2 cancels where the mean is large.
       axis_name: take batch statistics over all devices of this axis.
+      ceiling: of the activation; 6 makes it ReLU6.
+      epsilon: added to the variance.
+      momentum: the share of the running statistics that stays.
 
     Returns:
       The normalised x in float32, and the running statistics after.
     """
     scale = jnp.ones(x.shape[-1]) if scale is None else scale
     bias = jnp.zeros(x.shape[-1]) if bias is None else bias
+    how = _How(activate, ceiling, epsilon, two_pass, axis_name)
     if not train:
-        return _scaled(x, *running, scale, bias, activate), running
-    y, *found = _normalised(x, scale, bias, activate, two_pass, axis_name)
-    mean, var = (_MOMENTUM * a + (1 - _MOMENTUM) * b for a, b in zip(running, found, strict=True))
+        return _scaled(x, *running, scale, bias, how), running
+    y, *found = _normalised(x, scale, bias, how)
+    mean, var = (momentum * a + (1 - momentum) * b for a, b in zip(running, found, strict=True))
     return y, (mean, var)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalised(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    activate: bool,
-    two_pass: bool,
-    axis_name: str | None,
+    x: jax.Array, scale: jax.Array, bias: jax.Array, how: _How
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The normalised x, and the statistics it was normalised by."""
     x = x.astype(jnp.float32)
-    if two_pass:
+    if how.two_pass:
         axes = tuple(range(x.ndim - 1))
-        mean = _mean_over(jnp.mean(x, axes), axis_name)
-        var = _mean_over(jnp.mean(jnp.square(x - mean), axes), axis_name)
+        mean = _mean_over(jnp.mean(x, axes), how.axis_name)
+        var = _mean_over(jnp.mean(jnp.square(x - mean), axes), how.axis_name)
     else:
         means = _sums(x, jnp.square(x), 1 / _rows(x))
-        mean, mean_of_squares = _mean_over(means, axis_name)
+        mean, mean_of_squares = _mean_over(means, how.axis_name)
         var = jnp.maximum(mean_of_squares - jnp.square(mean), 0)
-    return _scaled(x, mean, var, scale, bias, activate), mean, var
+    return _scaled(x, mean, var, scale, bias, how), mean, var
 
 
-def _normalised_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, *how: Any) -> tuple:
-    y, mean, var = _normalised(x, scale, bias, *how)
+def _normalised_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, how: _How) -> tuple:
+    y, mean, var = _normalised(x, scale, bias, how)
     return (y, mean, var), (x, mean, var, scale, bias)
 
 
 def _normalised_backward(
-    activate: bool, two_pass: bool, axis_name: str | None, saved: tuple, pulls: tuple
+    how: _How, saved: tuple, pulls: tuple
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     # Differentiated step by step, the sums over the batch would be taken one after the other:
     # by the formula both are made in one pass over x and the gradient.
     x, mean, var, scale, bias = saved
     pull = pulls[0]  # nothing is learned through the running statistics
-    if activate:  # computed again from x, so that the result need not be read
-        pull = jnp.where(_scaled(x, mean, var, scale, bias, False) > 0, pull, 0)
-    inverse = jax.lax.rsqrt(var + EPSILON)
+    if how.activate:  # computed again from x, so that the result need not be read
+        y = _scaled(x, mean, var, scale, bias, how._replace(activate=False))
+        pull = jnp.where((y > 0) & (y < how.ceiling) if _bounded(how) else y > 0, pull, 0)
+    inverse = jax.lax.rsqrt(var + how.epsilon)
     unit = (x - mean) * inverse
     d_bias, d_scale = sums = _sums(pull, pull * unit)
-    mean_bias, mean_scale = _mean_over(sums / _rows(x), axis_name)
+    mean_bias, mean_scale = _mean_over(sums / _rows(x), how.axis_name)
     d_x = scale * inverse * (pull - mean_bias - unit * mean_scale)
     return d_x.astype(x.dtype), d_scale, d_bias
 
@@ -161,10 +181,15 @@ def _scaled(
     var: jax.Array,
     scale: jax.Array,
     bias: jax.Array,
-    activate: bool,
+    how: _How,
 ) -> jax.Array:
-    y = (x - mean) * (jax.lax.rsqrt(var + EPSILON) * scale) + bias
-    return jnp.maximum(y, 0) if activate else y
+    y = (x - mean) * (jax.lax.rsqrt(var + how.epsilon) * scale) + bias
+    y = jnp.maximum(y, 0) if how.activate else y
+    return jnp.minimum(y, how.ceiling) if how.activate and _bounded(how) else y
+
+
+def _bounded(how: _How) -> bool:
+    return how.ceiling < math.inf
 
 
 def _rows(x: jax.Array) -> int:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models import osnet, resnet
+from fgsam_jax.models import efficientnet, mobilenet, osnet, resnet
 from fgsam_jax.models.pose_net import PoseResolveNet
 
 Path = tuple[str, ...]
@@ -49,9 +49,13 @@ def shapes(module: str, variant: str) -> dict[Path, tuple[int, ...]]:
         model = osnet.OSNet(variant)
     elif variant in resnet.VARIANTS:
         model = resnet.ResNet(variant)
+    elif variant in efficientnet.VARIANTS:
+        model = efficientnet.EfficientNetLite(variant)
+    elif variant in mobilenet.VARIANTS:
+        model = mobilenet.MobileNetV2()
     else:
-        known = ", ".join([*resnet.VARIANTS, *osnet.VARIANTS])
-        raise InputError(f"the backbone is one of {known}; got {variant!r}")
+        known = [*resnet.VARIANTS, *osnet.VARIANTS, *efficientnet.VARIANTS, *mobilenet.VARIANTS]
+        raise InputError(f"the backbone is one of {', '.join(known)}; got {variant!r}")
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.uint8)
     tree = jax.eval_shape(model.init, jax.random.key(0), image)
     return {path: leaf.shape for path, leaf in flatten_dict(tree).items()}
@@ -61,6 +65,10 @@ def torch_name(variant: str) -> Callable[[Path], str]:
     """The rule of names that PyTorch's form of a variant has."""
     if variant == OPENPOSE:
         return _plain_name
+    if variant in efficientnet.VARIANTS:
+        return _efficientnet_name
+    if variant in mobilenet.VARIANTS:
+        return mobilenet_name
     return _osnet_name if variant in osnet.VARIANTS else _resnet_name
 
 
@@ -82,6 +90,33 @@ def _osnet_name(path: Path) -> str:
     name = re.sub(r"^(conv[234])_([01])\.", r"\1.\2.", _plain_name(path))
     name = re.sub(r"^(conv[23])_2\.", r"\1.2.0.", name)
     return re.sub(r"(conv2[bcd])_(\d)\.", r"\1.\2.", name)
+
+
+def _efficientnet_name(path: Path) -> str:
+    """Of the public wheels: _blocks.3._expand_conv.weight, _conv_head.weight."""
+    *modules, leaf = path[1:]
+    name = ".".join([*(f"_{module}" for module in modules), _LEAVES[leaf]])
+    return re.sub(r"^_blocks_(\d+)", r"_blocks.\1", name)
+
+
+def mobilenet_name(path: Path, flat: bool = False) -> str:
+    """torchvision's: features.4.conv.0.1.weight is the first normalisation of the fourth block.
+
+    The last convolution and normalisation of a block are in no group with a ReLU. The flat names
+    of others, features.4.conv.1.weight, have no groups and count the ReLUs.
+    """
+    *modules, leaf = path[1:]
+    if len(modules) == 1:
+        place = {"conv_stem": "0.0", "bn0": "0.1", "conv_head": "18.0", "bn1": "18.1"}[modules[0]]
+    else:
+        block = int(modules[0].removeprefix("blocks_"))
+        layers = ["expand_conv", "bn0", "depthwise_conv", "bn1", "project_conv", "bn2"]
+        layers = layers if block else layers[2:]  # the first has no expansion
+        group, index = divmod(layers.index(modules[1]), 2)
+        last = group == len(layers) // 2 - 1
+        inner = 3 * group + index if flat else group + index if last else f"{group}.{index}"
+        place = f"{block + 1}.conv.{inner}"
+    return f"features.{place}.{_LEAVES[leaf]}"
 
 
 def caffe_resnet_name(depth: int) -> Callable[[Path], str]:

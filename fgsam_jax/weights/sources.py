@@ -1,5 +1,6 @@
 """Which model a file is of, told by its names: the sources that can be converted."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fgsam_jax.errors import InputError, printable
-from fgsam_jax.models import osnet, resnet
+from fgsam_jax.models import efficientnet, osnet, resnet
 from fgsam_jax.weights import names, scaling
 
 # Of a classifier, a neck or a preprocessing; what is after the backbone is not converted.
@@ -57,7 +58,7 @@ def recognise(arrays: Mapping[str, np.ndarray], variant: str = "") -> Source:
     Raises:
       InputError: the names fit none, or several forms of a net and no variant was asked for.
     """
-    for find in (_caffe_resnet, _caffe_pose, _pose, _vgg, _osnet):
+    for find in (_caffe_resnet, _caffe_pose, _pose, _vgg, _osnet, _efficientnet, _mobilenet):
         if source := find(arrays):
             return source
     if source := _resnet(arrays, variant):
@@ -66,6 +67,7 @@ def recognise(arrays: Mapping[str, np.ndarray], variant: str = "") -> Source:
     raise InputError(
         "these names are of no model that can be converted: needed a ResNet of torchvision, timm, "
         "Caffe, torchreid, fast-reid or reid-strong-baseline, IBN-Net's IBN-a, torchreid's OSNet, "
+        "EfficientNet-Lite0 to 2, MobileNetV2, "
         f"VGG-19 or OpenPose's COCO body net; the file has {first}"
     )
 
@@ -124,6 +126,44 @@ def _osnet(arrays: Mapping[str, np.ndarray]) -> Source | None:
     keys = _keys(names.BACKBONE, fitting[0], names.torch_name(fitting[0]), before)
     left = {_HEADS: "classifier or neck", _COUNTERS: "counters of batches"}
     return Source(f"torchreid's {fitting[0]}", names.BACKBONE, fitting[0], keys, left, before)
+
+
+def _efficientnet(arrays: Mapping[str, np.ndarray]) -> Source | None:
+    before = _prefix(arrays, "_blocks.0._depthwise_conv.weight")
+    if before is None:
+        return None
+    inside = re.compile(re.escape(before) + r"_blocks\.(\d+)\.")
+    blocks = 1 + max(int(match[1]) for name in arrays if (match := inside.match(name)))
+    head = arrays.get(f"{before}_conv_head.weight")
+    channels = head.shape[1] if head is not None and head.ndim == 4 else 320
+    sizes = {
+        name: (sum(stage.blocks for stage in stages), stages[-1].channels)
+        for name, stages in efficientnet.VARIANTS.items()
+    }
+    fitting = [name for name, size in sizes.items() if size == (blocks, channels)]
+    if not fitting:
+        raise InputError(
+            f"this EfficientNet has {blocks} blocks and {channels} channels after them, needed "
+            + " or ".join(f"{size} ({name})" for name, size in sizes.items())
+        )
+    keys = _keys(names.BACKBONE, fitting[0], names.torch_name(fitting[0]), before)
+    left = {r"_fc\.": "classifier", _COUNTERS: "counters of batches"}
+    return Source(fitting[0], names.BACKBONE, fitting[0], keys, left, before)
+
+
+def _mobilenet(arrays: Mapping[str, np.ndarray]) -> Source | None:
+    for flat, telltale in (
+        (False, "features.1.conv.0.0.weight"),
+        (True, "features.1.conv.0.weight"),
+    ):
+        before = _prefix(arrays, telltale)
+        if before is not None:
+            rule = functools.partial(names.mobilenet_name, flat=flat)
+            keys = _keys(names.BACKBONE, "mobilenet_v2", rule, before)
+            left = {_HEADS: "classifier", _COUNTERS: "counters of batches"}
+            title = "MobileNetV2 of flat names" if flat else "torchvision's MobileNetV2"
+            return Source(title, names.BACKBONE, "mobilenet_v2", keys, left, before)
+    return None
 
 
 def _pose(arrays: Mapping[str, np.ndarray]) -> Source | None:

@@ -13,7 +13,9 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS, part_channels
 from fgsam_jax.models.conv import GeneralisedMean
+from fgsam_jax.models.efficientnet import EfficientNetLite
 from fgsam_jax.models.fgsam import descriptor
+from fgsam_jax.models.mobilenet import MobileNetV2
 from fgsam_jax.models.norm import unit_length
 from fgsam_jax.models.osnet import OSNet
 from fgsam_jax.models.parts import part_visibility
@@ -43,6 +45,25 @@ def output_shape(module, image=IMAGE):
 )
 def test_a_resnet_has_the_published_number_of_parameters(depth, count):
     assert size(shapes(ResNet(f"resnet{depth}"))["params"]) == count
+
+
+@pytest.mark.parametrize(
+    ("module", "count"),
+    [
+        (EfficientNetLite("efficientnet_lite0"), 4652008),
+        (EfficientNetLite("efficientnet_lite1"), 5416680),
+        (EfficientNetLite("efficientnet_lite2"), 6092072),
+        (MobileNetV2(), 3504872),
+    ],
+)
+def test_a_net_of_inverted_residuals_has_the_published_number_of_parameters(module, count):
+    assert size(shapes(module)["params"]) == count - 1000 * (1280 + 1)
+
+
+@pytest.mark.parametrize("net", [EfficientNetLite, MobileNetV2])
+def test_a_net_of_inverted_residuals_maps_256x128_to_8x4_or_with_a_last_stride_of_1_to_16x8(net):
+    assert output_shape(net()) == (1, 8, 4, 1280)
+    assert output_shape(net(last_stride=1)) == (1, 16, 8, 1280)
 
 
 @pytest.mark.parametrize("depth", [50, 101])

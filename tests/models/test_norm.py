@@ -16,10 +16,11 @@ RANDOM = np.random.default_rng(0)
 SCALE, BIAS = RANDOM.uniform(0.5, 2, (2, 5)).astype(np.float32)
 
 
-def flax_norm(two_pass, affine, axis_name=None):
+def flax_norm(two_pass, affine, axis_name=None, momentum=0.9, epsilon=1e-5):
     return nn.BatchNorm(
         False,
-        momentum=0.9,
+        momentum=momentum,
+        epsilon=epsilon,
         use_scale=affine,
         use_bias=affine,
         use_fast_variance=not two_pass,
@@ -49,6 +50,18 @@ def test_batch_norm_is_flax_own_forward_and_backward(affine, two_pass, activate)
     x = jnp.asarray(RANDOM.normal(1, 2, (3, 4, 2, 5)), jnp.float32)
     ours = applied(BatchNorm(True, affine, activate, two_pass), x, affine)
     theirs = applied(flax_norm(two_pass, affine), x, affine, nn.relu if activate else lambda y: y)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5), ours, theirs)
+
+
+def test_a_ceiling_makes_relu6_and_other_constants_are_flax_own():
+    x = jnp.asarray(RANDOM.normal(1, 2, (3, 4, 2, 5)), jnp.float32)
+    constants = {"momentum": 0.99, "epsilon": 1e-3}
+    scale = SCALE.copy()
+    SCALE[:] = 5  # many results below 0 and above 6
+    ours = applied(BatchNorm(True, activate=True, ceiling=6.0, **constants), x, True)
+    theirs = applied(flax_norm(False, True, **constants), x, True, nn.relu6)
+    SCALE[:] = scale
+    assert 0.1 < np.mean(ours[0][0] == 6) < 0.4
     jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-5, atol=2e-5), ours, theirs)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.common import Row, finished, in_turn
 from fgsam_jax.config import Model
-from fgsam_jax.models import osnet, resnet
+from fgsam_jax.models import efficientnet, mobilenet, osnet, resnet
 from fgsam_jax.models.factory import make_backbone, variable_shapes
 
 
@@ -23,6 +23,7 @@ def backbones(options: argparse.Namespace) -> list[Row]:
     """
     published = [name for name in resnet.VARIANTS if "_" not in name and name != "resnet10"]
     names = [*published, "resnet50_caffe", "resnet50_ibn_a", *osnet.VARIANTS]
+    names += [*efficientnet.VARIANTS, *mobilenet.VARIANTS]
     names = ["resnet18", "resnet50", "osnet_x0_25"] if options.quick else names
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (8, 256, 128, 3), np.uint8))
     runs: dict[str, Callable[[], Any]] = {}

@@ -30,20 +30,21 @@ class Step(NamedTuple):
 
 
 def steps(options: argparse.Namespace) -> Iterator[Row]:
-    """The small Market configuration's phases, its baseline with an OSNet, the published baseline.
+    """The small Market configuration's phases, its baseline with light nets, the published one.
 
     The small ones at batch 64, the published one at batch 8. "of_product" and "of_copy" are shares
     of the ceilings, "temporary_mib" is what XLA takes beside arguments and results. Rivals have the
     same sizes, the same number of parameters and the same images. With --quick a ResNet-18 stands
-    for the ResNet-50, and the OSNet is left out.
+    for the ResNet-50, and the light nets are left out.
     Images smaller than 256x128 would mislead here: at a grid of 4x2 XLA's CPU convolutions are a
     hundred times slower.
     """
     small, published = configuration("market_small"), configuration("market")
-    light = configuration("market_small", "osnet_x0_25")
     images = 16 if options.quick else 64
     cases = [(small, phase, images) for phase in small.phases if phase.name != "lram"]
-    cases.append((light, light.phases[1], images))
+    for name in ("osnet_x0_25", "efficientnet_lite0"):
+        light = configuration("market_small", name)
+        cases.append((light, light.phases[1], images))
     if options.quick:
         cases = [case for case in cases if case[1].model == "fgsam"]
         published.model.backbone = "resnet18"

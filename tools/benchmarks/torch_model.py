@@ -12,11 +12,20 @@ from benchmarks.common import PEOPLE, ROOT
 from fgsam_jax.config import Model
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS, part_channels
-from fgsam_jax.models.osnet import VARIANTS
+from fgsam_jax.models import efficientnet, mobilenet, osnet
 
 if str(ROOT / "tests") not in sys.path:
     sys.path.append(str(ROOT / "tests"))
-from torch_models import DEPTHS, Block, OSNet, conv_without_bias, imagenet_input, openpose_input
+from torch_models import (
+    DEPTHS,
+    Block,
+    EfficientNetLite,
+    MobileNetV2,
+    OSNet,
+    conv_without_bias,
+    imagenet_input,
+    openpose_input,
+)
 
 
 class ImageNetInput(nn.Module):
@@ -25,9 +34,14 @@ class ImageNetInput(nn.Module):
 
 
 def backbone(sizes: Model) -> tuple[nn.Module, int]:
-    """Images to a map, torchvision's ResNet of any width or torchreid's OSNet; its channels."""
-    if sizes.backbone in VARIANTS:
-        return OSNet(VARIANTS[sizes.backbone]), VARIANTS[sizes.backbone][-1]
+    """Images to a map, the published net or torchvision's ResNet of any width; its channels."""
+    if sizes.backbone in osnet.VARIANTS:
+        channels = osnet.VARIANTS[sizes.backbone]
+        return OSNet(channels), channels[-1]
+    if sizes.backbone in efficientnet.VARIANTS:
+        return EfficientNetLite(int(sizes.backbone[-1]), sizes.last_stride), 1280
+    if sizes.backbone in mobilenet.VARIANTS:
+        return MobileNetV2(last_stride=sizes.last_stride), 1280
     kind, counts = DEPTHS[int(sizes.backbone.removeprefix("resnet"))]
     inputs = sizes.width
     layers: list[nn.Module] = [ImageNetInput(), conv_without_bias(3, inputs, 7, 2)]
