@@ -318,7 +318,7 @@ def test_a_phase_never_starts_from_an_older_checkpoint_than_was_evaluated(
 def test_damaged_files_of_a_run_are_named_in_one_line(config, finished, tmp_path, name, content):
     (tmp_path / "config.json").write_text((finished[0] / "config.json").read_text())
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="[Rr]emove") as told:
+    with pytest.raises(InputError, match=r"[Rr]emove") as told:
         go(config, tmp_path)
     assert name in str(told.value)
     assert "\n" not in str(told.value)
