@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def killed(campaign: Campaign, workdir: Path, seconds: float, expected: dict) ->
     """Kill a run until it ends: how often, and what of it is not as expected."""
     chance, kills = random.Random(workdir.name), 0
     while not campaign.run(workdir, chance.uniform(0.2, 0.9) * seconds):
-        kills += 1
+        kills, seconds = kills + 1, 1.1 * seconds  # it ends, however busy the machine has become
     found = outcome(workdir)
     shutil.rmtree(workdir)
     return kills, ", ".join(name for name in expected if found.get(name) != expected[name])
@@ -127,7 +128,9 @@ def main() -> None:
     with ThreadPoolExecutor(arguments.jobs) as pool:
         while kills < arguments.kills:
             names = [folder / f"run{runs + job}" for job in range(arguments.jobs)]
-            done = list(pool.map(lambda name: killed(campaign, name, seconds, expected), names))
+            done = list(
+                pool.map(killed, repeat(campaign), names, repeat(seconds), repeat(expected))
+            )
             if not any(number for number, _ in done):  # the machine has become quicker
                 seconds = timed(campaign, folder / f"timed{runs}")
             for number, other in done:
