@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ class Campaign:
     """A folder with the undisturbed run and the one that is killed."""
 
     def __init__(self, folder: Path):
-        self._config, self._log = folder / "tiny.py", folder / "printed.txt"
+        self._config = folder / "tiny.py"
         self._config.write_text(CONFIG)
         self._programs = {
             "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
@@ -61,7 +63,8 @@ class Campaign:
         command = [sys.executable, "-m", "fgsam_jax.main", "--config", str(self._config)]
         command += ["--workdir", str(workdir)]
         environment = {**os.environ, **self._programs}
-        with self._log.open("w") as log:
+        printed = workdir.with_suffix(".txt")
+        with printed.open("w") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             try:
                 code = process.wait(seconds)
@@ -69,7 +72,7 @@ class Campaign:
                 process.send_signal(signal.SIGKILL)
                 code = process.wait()
         if code not in (0, -signal.SIGKILL):
-            sys.exit(f"a run ended with status {code}:\n{self._log.read_text()[-3000:]}")
+            sys.exit(f"a run ended with status {code}:\n{printed.read_text()[-3000:]}")
         return code == 0
 
 
@@ -93,28 +96,46 @@ def outcome(workdir: Path) -> dict[str, Any]:
     return found
 
 
+def timed(campaign: Campaign, workdir: Path) -> float:
+    """Seconds of a run that nothing disturbs."""
+    begun = time.monotonic()
+    campaign.run(workdir)
+    return time.monotonic() - begun
+
+
+def killed(campaign: Campaign, workdir: Path, seconds: float, expected: dict) -> tuple[int, str]:
+    """Kill a run until it ends: how often, and what of it is not as expected."""
+    chance, kills = random.Random(workdir.name), 0
+    while not campaign.run(workdir, chance.uniform(0.2, 0.9) * seconds):
+        kills, seconds = kills + 1, 1.1 * seconds  # it ends, however busy the machine has become
+    found = outcome(workdir)
+    shutil.rmtree(workdir)
+    return kills, ", ".join(name for name in expected if found.get(name) != expected[name])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     arguments = parser.parse_args()
-    chance, folder = random.Random(arguments.seed), Path(tempfile.mkdtemp(prefix="kills"))
+    folder = Path(tempfile.mkdtemp(prefix="kills"))
     campaign = Campaign(folder)
     campaign.run(folder / "compiled")
-    begun = time.monotonic()
-    campaign.run(folder / "whole")
-    seconds = time.monotonic() - begun
+    kills, runs, equal = 0, 0, 0
+    seconds = timed(campaign, folder / "whole")
     print(f"an undisturbed run takes {seconds:.1f} s", flush=True)
-    expected, kills, runs, equal = outcome(folder / "whole"), 0, 0, 0
-    while kills < arguments.kills:
-        workdir = folder / "killed"
-        while not campaign.run(workdir, chance.uniform(0.2, 0.9) * seconds):
-            kills += 1
-        found = outcome(workdir)
-        other = [name for name in expected if found.get(name) != expected[name]]
-        runs, equal = runs + 1, equal + (not other)
-        print(f"{kills} kills, run {runs}: {', '.join(other) or 'equal'}", flush=True)
-        shutil.rmtree(workdir)
+    expected = outcome(folder / "whole")
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        while kills < arguments.kills:
+            names = [folder / f"run{runs + job}" for job in range(arguments.jobs)]
+            done = list(
+                pool.map(killed, repeat(campaign), names, repeat(seconds), repeat(expected))
+            )
+            if not any(number for number, _ in done):  # the machine has become quicker
+                seconds = timed(campaign, folder / f"timed{runs}")
+            for number, other in done:
+                kills, runs, equal = kills + number, runs + 1, equal + (not other)
+                print(f"{kills} kills, run {runs}: {other or 'equal'}", flush=True)
     print(f"{equal} of {runs} runs killed {kills} times are equal to the undisturbed one")
     shutil.rmtree(folder)
     sys.exit(equal < runs)
