@@ -40,6 +40,8 @@ def disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise  # of who reads what is printed, not of the file system
     except OSError as error:
         raise InputError(
             f"{error.filename or folder}: {error.strerror or error}. Mend that and start the same "

@@ -151,7 +151,7 @@ def test_a_missing_image_of_coco_is_told_like_a_broken_one(rendered, tmp_path):
     images[1].write_bytes(b"cut")
     config = tiny.config(rendered, (POSE,), pose_data=PoseData(source=str(tmp_path / "coco")))
     (problem,) = fatal(config)
-    assert [case.split(": ")[0] for case in problem.cases] == [str(path) for path in images[:2]]
+    assert [case.split(" cannot be read")[0] for case in problem.cases] == [str(path) for path in images[:2]]
 
 
 def test_a_pose_phase_on_a_set_without_joints_is_refused(market):
@@ -218,7 +218,7 @@ def test_the_tool_ends_in_an_error_after_all_problems(run, market, capsys):
     (Path(market.data.source) / "query" / "0001_c1s1_001051_00.jpg").write_bytes(b"")
     with pytest.raises(InputError, match="would spoil a training, listed above: 1"):
         run(market)
-    assert "0001_c1s1_001051_00.jpg: " in capsys.readouterr().out
+    assert "0001_c1s1_001051_00.jpg cannot be read" in capsys.readouterr().out
 
 
 def test_the_tool_prepares_the_first_of_several_runs(run, market):
