@@ -151,7 +151,9 @@ def test_a_missing_image_of_coco_is_told_like_a_broken_one(rendered, tmp_path):
     images[1].write_bytes(b"cut")
     config = tiny.config(rendered, (POSE,), pose_data=PoseData(source=str(tmp_path / "coco")))
     (problem,) = fatal(config)
-    assert [case.split(" cannot be read")[0] for case in problem.cases] == [str(path) for path in images[:2]]
+    assert [case.split(" cannot be read")[0] for case in problem.cases] == [
+        str(path) for path in images[:2]
+    ]
 
 
 def test_a_pose_phase_on_a_set_without_joints_is_refused(market):
