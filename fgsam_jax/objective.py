@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from fgsam_jax import loss
 from fgsam_jax.labels.pose_targets import pose_targets
 from fgsam_jax.labels.skeleton import STRIDE
-from fgsam_jax.models.fgsam import Outputs
 from fgsam_jax.models.norm import unit_length
+from fgsam_jax.models.outputs import Outputs
 
 Batch = Mapping[str, jax.Array]
 

@@ -7,7 +7,7 @@ import pytest
 
 from fgsam_jax import objective
 from fgsam_jax.labels.pose_targets import pose_targets
-from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.models.pose_net import Pose
 
 # Four images of two people; unit embeddings at 0, 60, 90 and 180 degrees.

@@ -77,7 +77,7 @@ def _short(value: object) -> str:
 def _about() -> dict:
     import jax
 
-    from fgsam_jax.runtime.checkpoints import versions
+    from fgsam_jax.version import versions
 
     device = jax.devices()[0]
     return {

@@ -13,13 +13,8 @@ float32 before they are summed; float64 stays float64.
 """
 
 from fgsam_jax.loss.classification import attribute_cross_entropy
-from fgsam_jax.loss.metric_learning import (
-    Triplets,
-    focal_triplet,
-    hardest_triplets,
-    pairwise_distance,
-    triplet,
-)
+from fgsam_jax.loss.metric_learning import focal_triplet, triplet
+from fgsam_jax.loss.mining import Triplets, hardest_triplets, pairwise_distance
 from fgsam_jax.loss.pose import pose_error
 
 __all__ = [

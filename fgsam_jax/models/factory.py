@@ -13,8 +13,9 @@ from fgsam_jax import config as configs
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.models import efficientnet, mobilenet, osnet, resnet
-from fgsam_jax.models.fgsam import FGSAM, Baseline, Intermediate, PoseEstimator, Vectors
+from fgsam_jax.models.fgsam import FGSAM, Baseline, Intermediate, PoseEstimator
 from fgsam_jax.models.fusion import Fusion
+from fgsam_jax.models.outputs import Vectors
 from fgsam_jax.models.pose_net import PoseResolveNet
 
 _COLLECTIONS = ("params", "batch_stats", "constants")

@@ -12,9 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.models.conv import Conv, fan_out, max_pool, relu
+from fgsam_jax.models.conv import Conv, fan_out, relu
 from fgsam_jax.models.depthwise import depthwise
 from fgsam_jax.models.norm import BatchNorm
+from fgsam_jax.models.pooling import max_pool
 from fgsam_jax.models.resnet import torchvision_input
 
 # Channels of the stem and the three stages.

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, HEAT_CHANNELS, STRIDE
-from fgsam_jax.models.conv import Conv, he, max_pool, relu, small
+from fgsam_jax.models.conv import Conv, he, relu, small
+from fgsam_jax.models.pooling import max_pool
 
 _STAGES = 3
 

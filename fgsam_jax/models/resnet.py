@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgsam_jax.models.conv import max_pool
 from fgsam_jax.models.norm import BatchNorm
+from fgsam_jax.models.pooling import max_pool
 from fgsam_jax.models.resnet_blocks import Basic, Bottleneck, conv
 
 # depth: (blocks of the four stages, bottleneck or basic). 10 is for small models.

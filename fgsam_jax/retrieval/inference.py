@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.models.fgsam import Outputs, descriptor
+from fgsam_jax.models.outputs import Outputs, descriptor
 from fgsam_jax.runtime import distributed
 from fgsam_jax.runtime.ahead import made_ahead
 from fgsam_jax.runtime.distributed import AXIS, agreed, replicate

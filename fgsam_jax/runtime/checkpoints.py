@@ -1,9 +1,7 @@
 """The checkpoints of one phase in its folder: which are there, which are whole, which stay."""
 
-import importlib.metadata
 import json
 import math
-import platform
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -16,11 +14,10 @@ from fgsam_jax.runtime import digests, distributed
 from fgsam_jax.runtime.files import read_json
 from fgsam_jax.runtime.output import say
 from fgsam_jax.runtime.trees import read_trees, write_trees
-from fgsam_jax.version import __version__
+from fgsam_jax.version import versions
 
 Found = TypeVar("Found")
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _INFO, _METRICS, _METRIC = "info/metadata", "metrics/metrics", "map"
 # A folder being written or removed has another name than a step, so that it is never read.
 _WRITING, _REMOVED, _BROKEN = ".writing", ".removed", ".broken"
@@ -179,9 +176,8 @@ class Checkpoints:
             digests.check(folder, *parts)
             return read(folder)
         except InputError as error:
-            raise InputError(
-                f"the checkpoint {folder} is broken or of another model: {error}"
-            ) from error
+            what = f"the checkpoint {folder} is broken or of another model: {error}"
+            raise InputError(what) from error
 
     def _map(self, step: int) -> float:
         """The mAP of a checkpoint; minus infinity where it was not evaluated or is broken."""
@@ -202,9 +198,3 @@ def _noted_map(folder: Path) -> float:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{_METRICS} holds no mAP")
     return value
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, of Python and of the packages that shape the numbers."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"fgsam_jax": __version__, "python": platform.python_version(), **found}

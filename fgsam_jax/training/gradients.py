@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.training.state import Tree
 

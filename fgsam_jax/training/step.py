@@ -9,7 +9,7 @@ import optax
 
 from fgsam_jax.data.augment import augment
 from fgsam_jax.models.conv import keep_products
-from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.runtime.distributed import AXIS
 from fgsam_jax.training.gradients import accumulated_gradients, batch_gradients

@@ -9,7 +9,7 @@ import optax
 
 from fgsam_jax import objective
 from fgsam_jax.config import Config, Phase
-from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.runtime.distributed import AXIS
 from fgsam_jax.training.state import Tree

@@ -12,7 +12,7 @@ from fgsam_jax.data import Table
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
 from fgsam_jax.metrics.protocol import Protocol, camera_rule, is_junk
-from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.models.pose_net import Pose
 from fgsam_jax.retrieval.inference import BatchedEmbedding, forward
 from fgsam_jax.runtime import distributed

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgsam_jax.models.conv import convolve, max_pool
+from fgsam_jax.models.conv import convolve
+from fgsam_jax.models.pooling import max_pool
 
 AXES = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
 

@@ -12,13 +12,13 @@ from fgsam_jax.config import Model
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS, part_channels
-from fgsam_jax.models.conv import GeneralisedMean
 from fgsam_jax.models.efficientnet import EfficientNetLite
-from fgsam_jax.models.fgsam import descriptor
 from fgsam_jax.models.mobilenet import MobileNetV2
 from fgsam_jax.models.norm import unit_length
 from fgsam_jax.models.osnet import OSNet
+from fgsam_jax.models.outputs import descriptor
 from fgsam_jax.models.parts import part_visibility
+from fgsam_jax.models.pooling import GeneralisedMean
 from fgsam_jax.models.pose_net import ChannelParseBlock, Pose, PoseResolveNet, is_parse_block
 from fgsam_jax.models.resnet import ResNet
 

@@ -27,7 +27,7 @@ import fgsam_jax
 from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
-from fgsam_jax.models.fgsam import Outputs
+from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.retrieval import inference, pictures
 from fgsam_jax.retrieval.embedder import Embedder, load
 from fgsam_jax.retrieval.inference import BatchedEmbedding, parallel_embed_step

@@ -18,7 +18,7 @@ from fgsam_jax.config import Init, Model, Phase, check
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.factory import variable_shapes
-from fgsam_jax.training import loop, preflight
+from fgsam_jax.training import kept_config, loop, preflight
 from fgsam_jax.training.initialize import converted_weights, first_state, phase_info, take_matching
 from fgsam_jax.training.state import save_state
 from fgsam_jax.weights import hub, names, readers, storage
@@ -140,13 +140,13 @@ def convert_weights(*arguments):
 
 
 def test_unfinished_phases_start_again_with_other_weights(config, tmp_path):
-    preflight.record_config(config, tmp_path, [])
+    kept_config.record_config(config, tmp_path, [])
     folders = [checkpoint_folder(tmp_path, name) for name in ("still", "moved")]
     for folder in folders:
         folder.mkdir(parents=True)
     other = dataclasses.replace(config, init=Init())
-    preflight.record_config(
-        other, tmp_path, preflight.changed_phases(other, tmp_path, {"moved": {}})
+    kept_config.record_config(
+        other, tmp_path, kept_config.changed_phases(other, tmp_path, {"moved": {}})
     )
     assert [folder.exists() for folder in folders] == [False, True]
 

@@ -17,7 +17,7 @@ from fgsam_jax.checkpoint import Checkpoints, checkpoint_folder, restore
 from fgsam_jax.config import Augmentation, Config, Loss, Optimization, Phase
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.labels.attributes import MARKET1501
-from fgsam_jax.models.fgsam import PLENARY
+from fgsam_jax.models.outputs import PLENARY
 from fgsam_jax.retrieval.embedder import load
 from fgsam_jax.runtime.distributed import AXIS, replicate
 from fgsam_jax.training import loop

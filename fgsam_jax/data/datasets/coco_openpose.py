@@ -24,7 +24,6 @@ MIN_BOX = 1.0
 # A person whose centre is nearer to an earlier main person's than this share of the longer side
 # of that one's box gives much the same crop.
 MIN_DISTANCE = 0.3
-
 # Share of the crop's height that the main person's box takes, times the random scale.
 PERSON_HEIGHT = 0.6
 SCALES = (0.5, 1.1)
