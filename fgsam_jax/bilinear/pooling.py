@@ -190,7 +190,7 @@ def _roll_rows_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 
 def _sum_parts(rows: jax.Array, parts: jax.Array) -> jax.Array:
-    """Parts' weighted sums of rows: [batch, channels, n], [parts, channels] to [batch, parts, n]."""
+    """Weighted sums of rows: [batch, channels, n], [parts, channels] to [batch, parts, n]."""
     # The weights are repeated for every image: XLA then need not move the rows' axes, which
     # takes longer than the sums.
     weights = jnp.broadcast_to(parts, (len(rows), *parts.shape))
