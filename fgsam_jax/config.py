@@ -13,6 +13,7 @@ from typing import Any, Literal
 from fgsam_jax.errors import InputError
 from fgsam_jax.options import (
     Batch,
+    Border,
     Count,
     Eights,
     Exponent,
@@ -154,7 +155,7 @@ class Augmentation:
     """Random changes of training images beside the mirror; the paper has none of them."""
 
     # Pixels of mean colour around the image, of which a random crop of its size is taken; BoT: 10.
-    pad: Natural = 0
+    pad: Border = 0
     # Share of the images in which a rectangle is filled with the mean colour (Zhong et al., 2017);
     # BoT takes 0.5 (88.7 / 75.2 to 91.3 / 79.3 in 120 epochs; short schedules want less).
     erase: Probability = 0.0
@@ -179,7 +180,7 @@ class Optimization:
     # settle, and normalises by its running statistics; fast-reid: 1000 steps.
     frozen_epochs: Natural = 0
     # Decay of an exponential moving average of weights and statistics, which is what is evaluated
-    # and handed on; 0: none. It begins at 0.1 and rises: min(ema, (1 + steps) / (10 + steps)).
+    # and handed on; 0: none. It begins at 0.18 and rises: min(ema, (1 + steps) / (10 + steps)).
     ema: Share = 0.0
 
 
@@ -327,7 +328,7 @@ def from_dict(values: dict) -> Config:
         made = {name: kind(**values[name]) for name, kind in sections.items()}
         phases = tuple(_phase_from_dict(phase) for phase in values["phases"])
         return Config(**{**values, **made, "phases": phases})
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"the saved configuration is of another version: {error}") from None
 
 

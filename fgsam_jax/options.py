@@ -21,6 +21,7 @@ _NAME = re.compile(r"\w[\w .+-]{0,59}")
 Count = Annotated[int, Bound(f"1 to {_MOST}", lambda x: 1 <= x <= _MOST)]
 Natural = Annotated[int, Bound(f"0 to {_MOST}", lambda x: 0 <= x <= _MOST)]
 Batch = Annotated[int, Bound("1 to 65536", lambda x: 1 <= x <= 65536)]
+Border = Annotated[int, Bound("0 to 256", lambda x: 0 <= x <= 256)]
 Pixels = Annotated[int, Bound("1 to 8192", lambda x: 1 <= x <= 8192)]
 Eights = Annotated[
     int, Bound("0 or a multiple of 8 up to 8192", lambda x: 0 <= x <= 8192 and x % 8 == 0)

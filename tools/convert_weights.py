@@ -77,9 +77,7 @@ def _export(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
     from fgsam_jax.weights import storage
 
     if source.is_dir():
-        from fgsam_jax.export.pytorch import trained_backbone
-
-        held, title = trained_backbone(source, given.phase, given.which)
+        held, title = pytorch.trained_backbone(source, given.phase, given.which)
     else:
         held, title = storage.load(source), str(source)
     arrays = pytorch.export_weights(held)

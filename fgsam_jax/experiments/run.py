@@ -94,12 +94,12 @@ def run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
     """One run: its rows of results, those of the references first. It prints and writes them."""
     if not training and not (workdir / "checkpoints").is_dir():
         raise InputError(f"{workdir} holds no checkpoint: train first, or name the --workdir")
+    check_backbone(config.model.backbone)
     with sole_run(workdir) if training else nullcontext():
         return _run_once(config, workdir, training=training)
 
 
 def _run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
-    check_backbone(config.model.backbone)
     if config.synthetic.folder:
         render_set(config)
     datasets = Datasets(config)
@@ -113,12 +113,12 @@ def _run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
         rows = reference_rows(phase_info(config, last, datasets), datasets) + rows
     try:
         report = tables.report(rows)
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{workdir / 'results.json'} is damaged: {error!r}. {REMEDY}") from None
     written = _write_table(workdir, config, training, rows=rows)
     say("\n" + report)
     if training and config.log.pictures:
-        written += draw_results(workdir, datasets)
+        written += draw_results(workdir, datasets, config.restore)
     if written:
         say("\nwrote " + ", ".join(map(str, written)))
     return rows

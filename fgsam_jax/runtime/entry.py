@@ -58,6 +58,8 @@ def _ending(error: BaseException) -> tuple[int, str] | None:
         return 1, lost.LOST
     if isinstance(error, MemoryError):
         return 1, f"error: the memory is used up; {_MACHINE['RESOURCE_EXHAUSTED']}"
+    if isinstance(error, BrokenPipeError):
+        return 1, "error: nobody reads the output any more"
     if isinstance(error, OSError) and error.strerror:
         return 1, f"error: {printable(error.filename or 'a file', 300)}: {error.strerror}"
     for words, advice in _MACHINE.items():

@@ -24,12 +24,16 @@ def sole_run(workdir: Path) -> Iterator[None]:
     def take() -> None:
         if not distributed.first():
             return
-        workdir.mkdir(parents=True, exist_ok=True)
         try:
+            workdir.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
         except Timeout:
             raise InputError(
                 f"another training runs in {workdir}: wait for its end or name another --workdir"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"the run's folder cannot be used: {error}; name another --workdir"
             ) from None
 
     distributed.agreed(take)

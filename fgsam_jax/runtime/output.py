@@ -1,6 +1,7 @@
 """Lines and files for people; of several processes the first writes."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from tqdm import tqdm
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.runtime import distributed
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def say(text: str) -> None:
@@ -43,6 +46,8 @@ def disk_errors_in_one_line(folder: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise  # of who reads what is printed, not of the file system
     except OSError as error:
+        if not error.filename and error.errno not in _OF_THE_DISK:
+            raise
         raise InputError(
             f"{error.filename or folder}: {error.strerror or error}. Mend that and start the same "
             "command again: it goes on from what is whole"

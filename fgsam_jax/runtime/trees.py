@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from fgsam_jax.errors import InputError
+
+_ONE_AT_A_TIME = threading.RLock()  # what `_quiet` hides is hidden from all threads
 
 
 def write_trees(folder: Path, trees: dict[str, Any]) -> None:
@@ -67,6 +70,11 @@ def _quiet() -> Iterator[None]:
     Where one array fails, TensorStore tells of each other one to a loop that Orbax has closed by
     then, and Python would print 300 lines of "Event loop is closed" beside the error.
     """
+    with _ONE_AT_A_TIME:
+        yield from _hidden()
+
+
+def _hidden() -> Iterator[None]:
     verbosity, shown = logging.get_verbosity(), sys.unraisablehook
 
     def hook(raised: Any) -> None:

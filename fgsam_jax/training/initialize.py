@@ -83,7 +83,7 @@ def take_matching(
 ) -> tuple[dict[str, Any], list[str]]:
     """The variables of earlier phases that fit a model: same path, same shape.
 
-    Converted weights come first among the sources, under the name "init".
+    Converted weights come first among the sources, under the name "config.init".
 
     Args:
       shapes: of the new model's variables.

@@ -95,7 +95,6 @@ def _settings(values: dict) -> dict:
         "compute",
         "log",
         "evaluation_batch",
-        "mirror",
         "restore",
         "references",
         "repeats",

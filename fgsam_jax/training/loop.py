@@ -34,12 +34,7 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
     Raises:
       InputError: something given cannot be used; the message says what.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)  # all processes see one folder
-    except OSError as error:
-        raise InputError(
-            f"the run's folder cannot be made: {error}; name another --workdir"
-        ) from None
+    workdir.mkdir(parents=True, exist_ok=True)  # all processes see one folder
     path = workdir / _RESULTS
     results = _finished(path)
     changed = changed_phases(config, workdir, results)

@@ -65,8 +65,10 @@ def schedule(phase: Phase, per_epoch: int) -> Callable[[Any], Any]:
 
 
 def _kernels(params: Any) -> Any:
-    """Which parameters decay."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    """Which parameters decay: kernels, also the depthwise ones, which OSNet names otherwise."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: path[-1].key == "kernel" or x.ndim == 4, params
+    )
 
 
 def _networks(params: Any) -> Any:

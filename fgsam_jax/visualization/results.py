@@ -21,12 +21,12 @@ from fgsam_jax.visualization import draw
 _QUERIES, _RANKS, _CROPS = 8, 10, 6
 
 
-def draw_results(workdir: Path, datasets: Datasets) -> list[Path]:
-    """Draw the last phase of a run into workdir/pictures. Returns the files written.
+def draw_results(workdir: Path, datasets: Datasets, which: str = "last") -> list[Path]:
+    """Draw the last phase of a run, its last or best checkpoint, into workdir/pictures.
 
-    Of several processes all embed, and the first writes.
+    Of several processes all embed, and the first writes. Returns the files written.
     """
-    info, variables, _ = restore(workdir)
+    info, variables, _ = restore(workdir, which=which)
     folder = workdir / "pictures"
     folder.mkdir(exist_ok=True)
     query, gallery = datasets.table("query"), datasets.table("gallery")

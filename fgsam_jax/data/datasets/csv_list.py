@@ -21,6 +21,7 @@ NEEDED = ("path", "identity")
 # A column with more different values is a name or a measure, not an attribute.
 MOST_CLASSES = 50
 MOST_COLUMNS = 500
+_LONGEST_NAME = 50
 # The branches that attributes can supervise.
 BODY_PARTS = tuple(part for part in PARTS if part != "plenary")
 
@@ -203,7 +204,7 @@ def _attribute(file: Path, column: str, values: list[str]) -> Attribute:
     """The attribute that a column holds."""
     part, _, name = column.rpartition(".")
     part = part or PART_OF.get(name, "")
-    if part not in BODY_PARTS or not name.isidentifier() or len(name) > MOST_CLASSES:
+    if part not in BODY_PARTS or not name.isidentifier() or len(name) > _LONGEST_NAME:
         raise InputError(
             f"{file} has a column {column!r}, which is no attribute known here: name it part.name, "
             f"such as lower_leg.socks, with one of the parts {', '.join(BODY_PARTS)}, or remove it."

@@ -107,8 +107,10 @@ def render(
     with FileLock(folder.with_name(f"{folder.name}.lock")):
         if _is_done(folder, about):  # by the process that had the lock
             return
-        for part in folder.parent.glob(f".{glob.escape(folder.name)}*.part"):
-            shutil.rmtree(part)  # of a killed process
+        name = glob.escape(folder.name)
+        for pattern in (f".{name}.part", f".{name}.[0-9]*.part"):
+            for part in folder.parent.glob(pattern):
+                shutil.rmtree(part)  # of a killed process
         part = folder.with_name(f".{folder.name}.part")
         try:
             part.mkdir()
