@@ -103,7 +103,26 @@ def _candidates(
 def mined(
     loss: Callable, embeddings: jax.Array, identities: jax.Array, mining: str, axis_name: str | None
 ) -> jax.Array:
-    """The loss of each anchor's hardest triplet, or its mean over all triplets of the anchor."""
+    """The loss of each anchor's hardest triplet, or its mean over all triplets of the anchor.
+
+    Args:
+      loss: of d_ap and d_an, two arrays of one shape.
+      embeddings: [batch, dim].
+      identities: [batch] int.
+      mining: "hard" or "all".
+      axis_name: mine over all devices of this axis.
+
+    Returns:
+      [batch]; 0 for an anchor without a triplet.
+
+    Raises:
+      InputError: another mining.
+
+    Example:
+      >>> x = jnp.array([[0.0], [1.0], [3.0]])
+      >>> print(mined(lambda d_ap, d_an: d_an - d_ap, x, jnp.array([0, 0, 1]), "hard", None))
+      [2. 1. 0.]
+    """
     if mining == "hard":
         hardest = hardest_triplets(embeddings, identities, axis_name=axis_name)
         return jnp.where(hardest.valid, loss(hardest.d_ap, hardest.d_an), 0)

@@ -19,6 +19,7 @@ from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.factory import variable_shapes
 from fgsam_jax.training import kept_config, loop, preflight
+from fgsam_jax.training import phase as one_phase
 from fgsam_jax.training.initialize import converted_weights, first_state, phase_info, take_matching
 from fgsam_jax.training.state import save_state
 from fgsam_jax.weights import hub, names, readers, storage
@@ -77,7 +78,7 @@ def test_an_earlier_phase_wins_over_the_weights(config, file, tmp_path, monkeypa
     np.testing.assert_allclose(still, moved, atol=1e-9)
     # A finished run needs the file no more, and another one changes nothing.
     given.unlink()
-    monkeypatch.setattr(loop, "parallel_train_steps", None)
+    monkeypatch.setattr(one_phase, "parallel_train_steps", None)
     for init in (config.init, Init()):
         rest = loop.train(dataclasses.replace(config, init=init), tmp_path, Datasets(config))
         assert [result["map"] for result in rest] == [result["map"] for result in results]

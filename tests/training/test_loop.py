@@ -22,6 +22,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import restored_results
 from fgsam_jax.retrieval.embedder import load
 from fgsam_jax.training import loop
+from fgsam_jax.training import phase as one_phase
 from fgsam_jax.training.initialize import take_matching
 from fgsam_jax.training.optim import make_optimizer, schedule
 from fgsam_jax.training.state import make_state, resume_state
@@ -81,7 +82,7 @@ def test_a_restored_run_scores_the_same_to_the_last_digit(config, finished):
 
 def test_a_finished_run_is_not_trained_again(config, finished, monkeypatch):
     workdir, results = finished
-    monkeypatch.setattr(loop, "parallel_train_steps", None)
+    monkeypatch.setattr(one_phase, "parallel_train_steps", None)
     assert go(config, workdir) == json.loads(json.dumps(results))
 
 
@@ -139,7 +140,7 @@ def everything(workdir, phase="base"):
 
 def interrupt(config, workdir, monkeypatch):
     """A run that is stopped at its fifth step."""
-    original = loop.parallel_train_steps
+    original = one_phase.parallel_train_steps
 
     def interrupted(update):
         step = original(update)
@@ -154,7 +155,7 @@ def interrupt(config, workdir, monkeypatch):
         return stop_at_fifth
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "parallel_train_steps", interrupted)
+        patch.setattr(one_phase, "parallel_train_steps", interrupted)
         with pytest.raises(KeyboardInterrupt):
             go(config, workdir)
 
@@ -344,7 +345,7 @@ def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
     undisturbed, tmp_path, monkeypatch
 ):
     config, _ = undisturbed
-    original = loop.parallel_train_steps
+    original = one_phase.parallel_train_steps
 
     def poisoned(update):
         step = original(update)
@@ -358,7 +359,7 @@ def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
 
         return spoil_fifth
 
-    monkeypatch.setattr(loop, "parallel_train_steps", poisoned)
+    monkeypatch.setattr(one_phase, "parallel_train_steps", poisoned)
     with pytest.raises(InputError, match=r"base: the loss is nan at step 5.* of step 3\. Lower"):
         go(config, tmp_path)
     _, variables, step = restore(tmp_path, "base")
@@ -369,7 +370,7 @@ def test_a_loss_that_is_no_number_stops_the_phase_and_keeps_the_checkpoint(
 def test_weights_that_are_no_numbers_are_never_saved(undisturbed, tmp_path, monkeypatch):
     """The last step of an epoch spoils them; its loss was still a number."""
     config, _ = undisturbed
-    original = loop.parallel_train_steps
+    original = one_phase.parallel_train_steps
 
     def poisoned(update):
         step = original(update)
@@ -384,7 +385,7 @@ def test_weights_that_are_no_numbers_are_never_saved(undisturbed, tmp_path, monk
 
         return spoil_after_sixth
 
-    monkeypatch.setattr(loop, "parallel_train_steps", poisoned)
+    monkeypatch.setattr(one_phase, "parallel_train_steps", poisoned)
     with pytest.raises(
         InputError, match=r"weights after step 6 are no numbers.* of step 3\. Lower"
     ):

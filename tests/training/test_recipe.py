@@ -21,6 +21,7 @@ from fgsam_jax.models.outputs import PLENARY
 from fgsam_jax.retrieval.embedder import load
 from fgsam_jax.runtime.distributed import AXIS, replicate
 from fgsam_jax.training import loop
+from fgsam_jax.training import phase as one_phase
 from fgsam_jax.training.initialize import prior_biases
 from fgsam_jax.training.optim import make_optimizer
 from fgsam_jax.training.state import make_state, resume_state
@@ -156,7 +157,7 @@ def last_state(workdir):
 
 def test_a_run_with_every_part_on_goes_on_to_the_same_bits(finished, tmp_path, monkeypatch):
     config, workdir = finished
-    original, calls = loop.parallel_train_steps, []
+    original, calls = one_phase.parallel_train_steps, []
 
     def interrupted(update):
         def call(*values):
@@ -169,7 +170,7 @@ def test_a_run_with_every_part_on_goes_on_to_the_same_bits(finished, tmp_path, m
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "parallel_train_steps", interrupted)
+        patch.setattr(one_phase, "parallel_train_steps", interrupted)
         with pytest.raises(KeyboardInterrupt):
             go(config, tmp_path)
     assert calls == [True] * 3 + [False] * 2
