@@ -129,7 +129,7 @@ def everything(workdir, phase="base"):
     """The last state of a phase with the optimiser's moments."""
     info, variables, step = restore(workdir, phase)
     folder = checkpoint_folder(workdir, phase) / str(step)
-    checkpoints = loop.Checkpoints(folder.parent)
+    checkpoints = one_phase.Checkpoints(folder.parent)
     chosen = next(p for p in info.config.phases if p.name == phase)
     template = jax.eval_shape(
         lambda v: make_state(v, chosen, make_optimizer(chosen, 3)),
@@ -397,9 +397,10 @@ def test_the_best_checkpoint_is_kept_and_found(rendered, tmp_path, monkeypatch):
         rendered, (LONG,), log=Log(every=1, keep=1, evaluate_every=1), restore="best"
     )
     maps = iter([0.2, 0.6, 0.4, 0.4])
-    monkeypatch.setattr(
-        loop, "evaluate_phase", lambda *_: {"title": "", "headline": "", "map": next(maps)}
-    )
+    for module in (loop, one_phase):
+        monkeypatch.setattr(
+            module, "evaluate_phase", lambda *_: {"title": "", "headline": "", "map": next(maps)}
+        )
     go(config, tmp_path)
     assert restore(tmp_path, "base", "best")[2] == 6
     assert restore(tmp_path, "base", "last")[2] == 9
