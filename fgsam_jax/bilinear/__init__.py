@@ -23,7 +23,7 @@ inputs for the backward pass:
 Which is fastest depends on the shapes. "gram" wins where y has few channels, since it transforms
 one row for each of them and not one for each position.
 
-The result is neither rooted nor normalised: what follows pooling is the model's business.
+No signed square root or L2 normalisation is applied here; the model does that.
 
 References:
   Gao et al., "Compact Bilinear Pooling", CVPR 2016.

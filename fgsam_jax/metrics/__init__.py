@@ -1,4 +1,4 @@
-"""How well people are found and attributes told: CMC, mean average precision, mINP, accuracy.
+"""Re-identification and attribute metrics: CMC, mean average precision, mINP, accuracy.
 
 Everything here is NumPy on the host, in float64. Larger is better in every score.
 
@@ -6,10 +6,10 @@ Everything here is NumPy on the host, in float64. Larger is better in every scor
 - `protocol`: who may match whom, and which gallery images are dropped.
 - `scores`: `evaluate` and `evaluate_distances`, what users call.
 - `ranking`: the ranks of the positives, by counting instead of sorting the gallery.
-- `counting`: how many negatives are before each positive, in one tile of distances.
+- `counting`: how many negatives are ranked above each positive, in one tile of distances.
 - `distances`: squared distances, fast ones with a bound of their error and exact ones.
 - `precision`: average precision by three formulas, from the ranks.
-- `attributes`: accuracy and its like of predicted attributes.
+- `attributes`: accuracy, balanced accuracy and F1 of predicted attributes.
 """
 
 from fgsam_jax.metrics.attributes import UNLABELLED, AttributeScores, attribute_scores

@@ -1,8 +1,8 @@
 """Ranks of the positives of many queries, found by counting.
 
 1. The rank of a positive is its place among the positives plus the number of negatives before it.
-2. The distances of some queries to some negatives are sorted, without their columns, and every
-   positive is looked up in them: so many are surely before it.
+2. The distances of some queries to some negatives are sorted, and a binary search of each positive
+   in them gives the number of negatives that are certainly closer.
 3. Those nearer to it than their bound of error are measured exactly and compared one by one; at
    equal distance the earlier column is before.
 4. Counts of several parts of the gallery add up, so that nothing grows with gallery x queries.
