@@ -1,4 +1,4 @@
-"""The embeddings of body parts, those of one size made together, and how much of a part is seen."""
+"""The embeddings of body parts, those of one size made together."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, part_channels
 from fgsam_jax.models.dense import Dense, Weights, dense
 from fgsam_jax.models.norm import Statistics, batch_norm
-from fgsam_jax.models.pose_net import Pose
 
 
 class PartEmbedding(nn.Module):
@@ -64,20 +62,3 @@ def embed_parts(
         for variable, value in zip(variables, jnp.split(values, len(parts)), strict=True):
             variable.value = value
     return embeddings, jnp.split(joined, len(parts), axis=-1)
-
-
-def part_visibility(pose: Pose) -> jax.Array:
-    """How much of each part the pose net finds: its joints' largest confidences, their mean.
-
-    The last stage's maps count, before a parse block weighs them. A joint that the net was never
-    taught, as a face by joints without one, is never found.
-
-    Args:
-      pose: of the pose resolve net.
-
-    Returns:
-      [batch, 7] in 0..1, parts in the order of `skeleton.PARTS`.
-    """
-    joints = jnp.clip(jnp.max(pose.heat[-1][..., :-1].astype(jnp.float32), axis=(1, 2)), 0, 1)
-    owned = part_channels()[:, AFFINITY_CHANNELS:-1].astype("float32")
-    return joints @ (owned / owned.sum(axis=1, keepdims=True)).T

@@ -118,5 +118,5 @@ def _arrays(path: Path, weights: Mapping, torch: Any) -> Iterator[tuple[str, np.
 
 
 def one_line(error: Exception) -> str:
-    """An error's text, short and without line breaks."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """An error's text, short and without line breaks; its type where it has none."""
+    return printable(str(error).strip() or type(error).__name__, 200)

@@ -17,9 +17,8 @@ from fgsam_jax.models.mobilenet import MobileNetV2
 from fgsam_jax.models.norm import unit_length
 from fgsam_jax.models.osnet import OSNet
 from fgsam_jax.models.outputs import descriptor
-from fgsam_jax.models.parts import part_visibility
 from fgsam_jax.models.pooling import GeneralisedMean
-from fgsam_jax.models.pose_net import ChannelParseBlock, Pose, PoseResolveNet, is_parse_block
+from fgsam_jax.models.pose_net import ChannelParseBlock, PoseResolveNet, is_parse_block
 from fgsam_jax.models.resnet import ResNet
 
 IMAGE = jax.ShapeDtypeStruct((1, 256, 128, 3), jnp.uint8)
@@ -380,17 +379,3 @@ def test_every_part_may_have_an_identity_classifier():
         for sizes in (everywhere, SIZES)
     )
     assert {path[0] for path in set(ours) - set(plain)} == {f"identity_{p}" for p in PARTS[:-1]}
-
-
-def test_a_part_is_as_visible_as_its_joints_are_confident():
-    heat = np.zeros((2, 4, 2, 19), np.float32)
-    for joint, peak in {8: 0.5, 9: 1.3, 11: -0.2, 18: 1.0}.items():  # hips, a knee, background
-        heat[1, 2, 1, joint] = peak
-    found = part_visibility(Pose((), (heat + 5, heat), heat))
-    seen = dict(zip(PARTS, np.asarray(found)[1], strict=True))
-    assert not found[0].any()
-    np.testing.assert_allclose(seen.pop("upper_body"), 0.5 / 5, rtol=1e-6)
-    np.testing.assert_allclose(seen.pop("upper_leg"), (0.5 + 1) / 4, rtol=1e-6)
-    np.testing.assert_allclose(seen.pop("lower_leg"), 1 / 4, rtol=1e-6)
-    np.testing.assert_allclose(seen.pop("plenary"), (0.5 + 1) / 18, rtol=1e-6)
-    assert not any(seen.values())
