@@ -5,4 +5,5 @@
 - `gallery`: `fgsam_jax.Gallery`, crops to search and filter; `stores`: where its rows lie.
 - `crop_lists`, `indexing`: the crops that a user names, and how they come into a gallery.
 - `inference`: the loop below it, which evaluations share.
+- `joints`: the joints that a trained pose net finds.
 """
