@@ -198,20 +198,40 @@ def embed_step(
       >>> print(embed_step({}, red, model=MeanColour())["descriptor"])
       [[1. 0. 0.]]
     """
-    outputs = forward(model, variables, images)
-    embeddings, attributes = outputs.embeddings, outputs.attributes
-    if mirror:
-        others = forward(model, variables, images[:, :, ::-1])
-        embeddings, attributes = jax.tree.map(
-            lambda a, b: (a + b) / 2,
-            (embeddings, attributes),
-            (others.embeddings, others.attributes),
-        )
+    embeddings, logits = embeddings_and_logits(variables, images, model=model, mirror=mirror)
     return {
         "descriptor": descriptor(embeddings),
         "plenary": descriptor({"plenary": embeddings["plenary"]}),
-        "attributes": {name: jnp.argmax(x, -1) for name, x in attributes.items()},
+        "attributes": {name: jnp.argmax(x, -1) for name, x in logits.items()},
     }
+
+
+def embeddings_and_logits(
+    variables: dict[str, Any], images: jax.Array, *, model: nn.Module, mirror: bool = False
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """What `embed_step` makes its answers from.
+
+    Args:
+      variables, images, model, mirror: see `embed_step`.
+
+    Returns:
+      Embeddings by branch, [batch, dim], not normalised, and logits by attribute,
+      [batch, classes].
+
+    Example:
+      >>> embeddings, logits = embeddings_and_logits(variables, images, model=info.model())
+      ... # doctest: +SKIP
+      >>> embeddings["head"].shape, logits["hat"].shape  # doctest: +SKIP
+      ((256, 256), (256, 2))
+    """
+    outputs = forward(model, variables, images)
+    found = outputs.embeddings, outputs.attributes
+    if not mirror:
+        return found
+    others = forward(model, variables, images[:, :, ::-1])
+    return jax.tree.map(
+        lambda a, b: (a + b) / 2, found, (others.embeddings, others.attributes)
+    )
 
 
 @cache
