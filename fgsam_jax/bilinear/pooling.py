@@ -193,5 +193,5 @@ def _sum_parts(rows: jax.Array, parts: jax.Array) -> jax.Array:
     """Weighted sums of rows: [batch, channels, n], [parts, channels] to [batch, parts, n]."""
     # The weights are repeated for every image: XLA then need not move the rows' axes, which
     # takes longer than the sums.
-    weights = jnp.broadcast_to(parts, (len(rows), *parts.shape))
+    weights = jnp.broadcast_to(parts, (rows.shape[0], *parts.shape))
     return jnp.matmul(weights, rows, precision=jax.lax.Precision.HIGHEST)

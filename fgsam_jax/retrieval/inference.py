@@ -215,26 +215,48 @@ def embed_step(
       >>> print(embed_step({}, red, model=MeanColour())["descriptor"])
       [[1. 0. 0.]]
     """
-    outputs = forward(model, variables, images)
-    embeddings, attributes = outputs.embeddings, outputs.attributes
-    if mirror:
-        others = forward(model, variables, images[:, :, ::-1])
-        embeddings, attributes = jax.tree.map(
-            lambda a, b: (a + b) / 2,
-            (embeddings, attributes),
-            (others.embeddings, others.attributes),
-        )
+    outputs = averaged_outputs(variables, images, model=model, mirror=mirror)
+    embeddings, logits = outputs.embeddings, outputs.attributes
     found = {
         "descriptor": descriptor(embeddings),
         "plenary": descriptor({"plenary": embeddings["plenary"]}),
-        "attributes": {name: jnp.argmax(x, -1) for name, x in attributes.items()},
+        "attributes": {name: jnp.argmax(x, -1) for name, x in logits.items()},
     }
     if describe:
         found["probabilities"] = {
-            name: jax.nn.softmax(x.astype(jnp.float32)) for name, x in attributes.items()
+            name: jax.nn.softmax(x.astype(jnp.float32)) for name, x in logits.items()
         }
         found["visibility"] = part_visibility(outputs.pose.heat[-1]) if outputs.pose else {}
     return found
+
+
+def averaged_outputs(
+    variables: dict[str, Any], images: jax.Array, *, model: nn.Module, mirror: bool = False
+) -> Outputs:
+    """What `embed_step` makes its answers from.
+
+    Args:
+      variables, images, model, mirror: see `embed_step`.
+
+    Returns:
+      The model's outputs; with `mirror` the embeddings and the logits of attributes are the means
+      over image and mirrored image.
+
+    Example:
+      >>> outputs = averaged_outputs(variables, images, model=info.model())  # doctest: +SKIP
+      >>> outputs.embeddings["head"].shape, outputs.attributes["hat"].shape  # doctest: +SKIP
+      ((256, 256), (256, 2))
+    """
+    outputs = forward(model, variables, images)
+    if not mirror:
+        return outputs
+    others = forward(model, variables, images[:, :, ::-1])
+    embeddings, attributes = jax.tree.map(
+        lambda a, b: (a + b) / 2,
+        (outputs.embeddings, outputs.attributes),
+        (others.embeddings, others.attributes),
+    )
+    return outputs._replace(embeddings=embeddings, attributes=attributes)
 
 
 @cache

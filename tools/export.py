@@ -1,0 +1,76 @@
+"""A trained model as one file for other programs: ONNX, or StableHLO for JAX without this package.
+
+    python tools/export.py runs/market --to market.onnx
+    python tools/export.py runs/market --to market.stablehlo --phase base --which best
+    python tools/export.py runs/market --to market_int8.onnx --int8 crops/
+
+uint8 RGB images [batch, height, width, 3] go in, of the size trained on; descriptors, the vectors
+of the parts and the probabilities of the attributes come out, of the pose phase its maps. The file
+says what made it. docs/export.md has recipes.
+"""
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from fgsam_jax.errors import InputError
+from fgsam_jax.runtime.entry import one_line
+from fgsam_jax.runtime.files import expanded
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Export as the command line says. Raises InputError for what the user can mend."""
+    given = _parser().parse_args(arguments)
+    from fgsam_jax.export import files
+
+    target = expanded(given.to)
+    files.check_path(target)
+    if given.int8 and target.suffix != files.ONNX:
+        raise InputError(f"--int8 writes a {files.ONNX}, got --to {target}")
+    from fgsam_jax.export.trained import trained
+
+    model = trained(expanded(given.workdir), given.phase, given.which)
+    files.write(model, target)
+    if given.int8:
+        from fgsam_jax.export.quantized import quantize
+
+        count = quantize(target, target, expanded(given.int8))
+        print(f"int8: ranges of {count} images")
+    _tell(target, model)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help tells all")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workdir", metavar="RUN")
+    parser.add_argument("--to", required=True, metavar="FILE", help="a .onnx or a .stablehlo")
+    parser.add_argument("--phase", help="its name; the last with descriptors otherwise")
+    parser.add_argument("--which", default="last", choices=["last", "best"], help="checkpoint")
+    parser.add_argument("--int8", metavar="CROPS", help="8 bits, ranges from this folder's images")
+    return parser
+
+
+def _tell(target: Path, model) -> None:
+    """What was written, and how far its outputs are from the model's on random images."""
+    import numpy as np
+
+    from fgsam_jax.export.parity import differences
+
+    height, width = model.size
+    print(
+        f"written: {target}, {target.stat().st_size / 1e6:.1f} MB: step {model.step} of "
+        f"{model.info.phase} for images of {height}x{width}"
+    )
+    random = np.random.default_rng(0).integers(0, 256, (12, height, width, 3), np.uint8)
+    for name, found in differences(target, model, random).items():
+        output = max(found, key=found.__getitem__)
+        print(f"{name}: differs from JAX by at most {found[output]:.1e} ({output})")
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()
