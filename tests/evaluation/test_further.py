@@ -67,7 +67,7 @@ def test_all_that_is_asked_for_is_in_json_and_in_tables_by_its_exact_name(sets, 
     ] == [2, 3]
 
     write_queries(tmp_path / "queries.csv", result.asked[1])
-    lines = list(csv.DictReader((tmp_path / "queries.csv").open()))
+    lines = list(csv.DictReader((tmp_path / "queries.csv").read_text().splitlines()))
     assert [line["query"] for line in lines] == list(sets[0].names)
     precisions = [float(line["average_precision"]) for line in lines]
     assert np.mean(precisions) == pytest.approx(result.scores.map, abs=1e-6)
