@@ -63,7 +63,7 @@ def test_a_configuration_of_before_the_recipe_has_its_parts_off():
         del values["phases"][0][name]
     for name in ("pooling", "baseline_neck", "search_vector"):
         del values["model"][name]
-    del values["loss"]["label_smoothing"], values["mirror"]
+    del values["loss"]["label_smoothing"], values["mirror"], values["evaluation"]
     assert from_dict(values) == config
 
 

@@ -6,4 +6,6 @@
 - `crop_lists`, `indexing`: the crops that a user names, and how they come into a gallery.
 - `inference`: the loop below it, which evaluations share.
 - `joints`: the joints that a trained pose net finds.
+- `rerank`: k-reciprocal re-ranking of descriptors.
+- `expansion`: average and alpha query expansion.
 """
