@@ -18,7 +18,8 @@ import numpy as np
 from fgsam_jax.checkpoint import CheckpointInfo, restore
 from fgsam_jax.config import Dtype
 from fgsam_jax.errors import InputError
-from fgsam_jax.retrieval.inference import BatchedEmbedding
+from fgsam_jax.retrieval.description import Description, branch_columns
+from fgsam_jax.retrieval.inference import BatchedEmbedding, Embedded
 from fgsam_jax.retrieval.pictures import sized
 from fgsam_jax.settings import own_settings
 
@@ -96,10 +97,36 @@ class Embedder:
           >>> np.linalg.norm(rows[1:] - rows[0], axis=1)  # doctest: +SKIP
           array([0.61, 1.32], dtype=float32)
         """
+        return self._of(self._embed, images)["descriptor"]
+
+    @own_settings()
+    def describe(self, images: Any) -> Description:
+        """Descriptors, and what the model says of each image beside them.
+
+        It is a program of its own, compiled when first asked for; `embed` costs what it did.
+
+        Args:
+          images: as `embed` takes them.
+
+        Raises:
+          InputError: as `embed` does.
+
+        Example:
+          >>> embedder = fgsam_jax.load("runs/market")  # doctest: +SKIP
+          >>> found = embedder.describe(["a.jpg", "b.jpg"])  # doctest: +SKIP
+          >>> found.attributes["backpack"], found.visibility["head"]  # doctest: +SKIP
+          (array([[0.9, 0.1], [0.2, 0.8]], dtype=float32), array([0.62, 0.11], dtype=float32))
+        """
+        found = self._of(self._embed.describing(), images)
+        rows = found["descriptor"]
+        columns = branch_columns(self.info, rows.shape[1])
+        return Description(rows, columns, found["probabilities"], found["visibility"])
+
+    def _of(self, embedding: BatchedEmbedding, images: Any) -> Embedded:
         size = (self.info.config.data.width, self.info.config.data.height)
         pool = ThreadPoolExecutor(os.cpu_count())
         try:
-            return self._embed(sized(images, size, pool))["descriptor"]
+            return embedding(sized(images, size, pool))
         finally:
             # An error must not wait for the images still queued.
             pool.shutdown(cancel_futures=True)

@@ -6,6 +6,7 @@ served is what was scored.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.models.outputs import Outputs, descriptor
+from fgsam_jax.retrieval.description import part_visibility
 from fgsam_jax.runtime import distributed
 from fgsam_jax.runtime.ahead import made_ahead
 from fgsam_jax.runtime.distributed import AXIS, agreed, replicate
@@ -63,11 +65,18 @@ class BatchedEmbedding:
         """
         self._devices = jax.local_device_count()
         self._sizes = sorted({-(-size // self._devices) * self._devices for size in sizes})
+        self._model, self._mirror = model, mirror
         self._step = parallel_embed_step(model, mirror)
         if jax.process_count() > 1:
             # A state that spans processes cannot be put on the devices of one, its value can.
             variables = jax.device_get(variables)
         self._variables = replicate(variables)
+
+    def describing(self) -> "BatchedEmbedding":
+        """The same model on the same variables, which says all that `embed_step` can describe."""
+        other = copy(self)
+        other._step = parallel_embed_step(self._model, self._mirror, True)
+        return other
 
     def variables(self) -> dict[str, Any]:
         """Of the model, on the host."""
@@ -175,7 +184,12 @@ def forward(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> O
 
 
 def embed_step(
-    variables: dict[str, Any], images: jax.Array, *, model: nn.Module, mirror: bool = False
+    variables: dict[str, Any],
+    images: jax.Array,
+    *,
+    model: nn.Module,
+    mirror: bool = False,
+    describe: bool = False,
 ) -> dict[str, Any]:
     """Descriptors and attribute answers of images, with the running statistics.
 
@@ -185,10 +199,13 @@ def embed_step(
       model: gives `Outputs` with a plenary branch.
       mirror: of each image and its mirror image take the mean, of embeddings before they are
         brought to length 1 and of logits.
+      describe: also give what `Description` holds.
 
     Returns:
       "descriptor" [batch, dim] of length 1, "plenary" [batch, dim] of length 1, and
       "attributes": {name: [batch] int, the most likely class}. A row is NaN where an embedding is.
+      If described also "probabilities": {name: [batch, classes]} and "visibility": {part: [batch]},
+      of the images as they are, not mirrored; empty without a pose.
 
     Example:
       >>> class MeanColour(nn.Module):
@@ -207,21 +224,29 @@ def embed_step(
             (embeddings, attributes),
             (others.embeddings, others.attributes),
         )
-    return {
+    found = {
         "descriptor": descriptor(embeddings),
         "plenary": descriptor({"plenary": embeddings["plenary"]}),
         "attributes": {name: jnp.argmax(x, -1) for name, x in attributes.items()},
     }
+    if describe:
+        found["probabilities"] = {
+            name: jax.nn.softmax(x.astype(jnp.float32)) for name, x in attributes.items()
+        }
+        found["visibility"] = part_visibility(outputs.pose.heat[-1]) if outputs.pose else {}
+    return found
 
 
 @cache
-def parallel_embed_step(model: nn.Module, mirror: bool = False) -> Callable:
+def parallel_embed_step(model: nn.Module, mirror: bool = False, describe: bool = False) -> Callable:
     """`embed_step` over devices: (variables, images [devices, batch / devices, ...]).
 
     The devices are this process's own. Equal models share one compiled program.
 
     Args:
       model: gives `Outputs` with a plenary branch.
+      mirror: see `embed_step`.
+      describe: see `embed_step`.
 
     Returns:
       A function of the variables and of uint8 [devices, batch / devices, height, width, 3] that
@@ -234,6 +259,6 @@ def parallel_embed_step(model: nn.Module, mirror: bool = False) -> Callable:
     """
 
     def step(variables: dict[str, Any], images: jax.Array):
-        return embed_step(variables, images, model=model, mirror=mirror)
+        return embed_step(variables, images, model=model, mirror=mirror, describe=describe)
 
     return jax.pmap(step, AXIS, in_axes=(None, 0), devices=jax.local_devices())
