@@ -10,10 +10,9 @@ torchreid's names. docs/weights.md lists what is known, with the licences.
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.runtime.entry import one_line
+from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
 
 
@@ -31,13 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     print("\n".join([*lines, f"written: {target}"]))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help tells all")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("--to", required=True, metavar="PATH", help="a .safetensors")
     parser.add_argument("--partial", action="store_true", help="weights may be missing")

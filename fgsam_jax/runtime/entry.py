@@ -1,5 +1,6 @@
 """How a command begins and ends: what a user can mend is told in one line, a signal in its own."""
 
+import argparse
 import contextlib
 import io
 import os
@@ -7,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from fgsam_jax.errors import InputError, printable
 from fgsam_jax.runtime import lost
@@ -23,6 +24,13 @@ _MACHINE = {
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+class Parser(argparse.ArgumentParser):
+    """The flags of a command; a mistaken one is an InputError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help tells all")
 
 
 @contextlib.contextmanager
