@@ -4,13 +4,17 @@ from typing import Any
 
 from fgsam_jax.version import __version__
 
-__all__ = ["__version__", "load"]
+__all__ = ["Gallery", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    # `load` brings JAX and Orbax; the package itself should import at once.
+    # They bring JAX and Orbax; the package itself should import at once.
     if name == "load":
         from fgsam_jax.retrieval.embedder import load
 
         return load
+    if name == "Gallery":
+        from fgsam_jax.retrieval.gallery import Gallery
+
+        return Gallery
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

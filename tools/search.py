@@ -1,16 +1,21 @@
 """Put crops into a gallery, and ask it who is like whom.
 
     python tools/search.py index CROPS... --run runs/market --gallery people
-    python tools/search.py find query.jpg --gallery people [-k 20] [--camera 3] [--picture f.png]
+    python tools/search.py find query.jpg --run runs/market --gallery people [--picture found.png]
     python tools/search.py who "female, red top, backpack" --gallery people
 
-`COMMAND --help` tells what each takes. docs/search.md shows them all.
+`COMMAND --help` tells what each takes, docs/search.md shows them all.
 """
 
 import argparse
+import json
+from pathlib import Path
+from typing import Any
 
+from fgsam_jax.errors import InputError
 from fgsam_jax.runtime import startup
 from fgsam_jax.runtime.entry import Parser, one_line
+from fgsam_jax.runtime.files import expanded
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,38 +29,137 @@ def main(arguments: list[str] | None = None) -> None:
     given.run_command(given)
 
 
-def _add_index(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("index", help="embed crops and add them to a gallery")
+def _command(commands: Any, name: str, run_command: Any, text: str) -> argparse.ArgumentParser:
+    """A command with the flags that all share."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--gallery", required=True, help="its folder, or its name on a server")
+    parser.add_argument("--url", help="of a Qdrant server that holds the gallery")
+    parser.add_argument(
+        "--root", default=".", help="the folder that names in a gallery are relative to; here: ."
+    )
+    parser.set_defaults(run_command=run_command)
+    return parser
+
+
+def _open(given: argparse.Namespace, embedder: Any = None, *, create: bool = False) -> Any:
+    from fgsam_jax.retrieval.gallery import Gallery
+
+    place = given.gallery if given.url else expanded(given.gallery)
+    return Gallery.open(place, embedder, create=create, url=given.url)
+
+
+def _add_index(commands: Any) -> None:
+    text = "Embed crops and add them to a gallery; the same command goes on where it stopped."
+    parser = _command(commands, "index", _index, text)
     parser.add_argument("crops", nargs="+", metavar="CROPS", help="folders, images or a .csv")
     parser.add_argument("--run", required=True, help="the folder of a trained model")
-    parser.add_argument("--gallery", required=True, help="its folder")
-    parser.set_defaults(run_command=_index)
 
 
 def _index(given: argparse.Namespace) -> None:
-    raise NotImplementedError
+    import fgsam_jax
+    from fgsam_jax.retrieval.crop_lists import list_crops
+    from fgsam_jax.retrieval.indexing import index_crops
+
+    crops = list_crops([expanded(path) for path in given.crops], expanded(given.root))
+    embedder = fgsam_jax.load(expanded(given.run))
+    with _open(given, embedder, create=True) as gallery:
+        done = index_crops(crops, embedder, gallery)
+        print(
+            *(f"left out: {line}" for line in done.broken), sep="\n", end="\n" * bool(done.broken)
+        )
+        print(
+            f"added {done.added:,} crops, {done.known:,} were there, {len(done.broken):,} left out; "
+            f"the gallery has {len(gallery):,}"
+        )
 
 
-def _add_find(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("find", help="rank a gallery by likeness to an image")
-    parser.add_argument("images", metavar="IMAGE", help="an image, or a folder of them")
-    parser.add_argument("--gallery", required=True, help="its folder")
-    parser.set_defaults(run_command=_find)
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-k", type=int, default=20, help="how many crops")
+    parser.add_argument("--camera", nargs="+", help="of these cameras")
+    parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00")
+    parser.add_argument("--to", dest="until", help="the latest time")
+    parser.add_argument("--words", nargs="+", default=[], help="with all of these words")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--picture", help="draw what is found into this .png")
+
+
+def _filters(given: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in ("camera", "since", "until", "words")}
+
+
+def _add_find(commands: Any) -> None:
+    parser = _command(commands, "find", _find, "Rank the crops of a gallery for an image.")
+    parser.add_argument("images", metavar="IMAGE|FOLDER", help="a query, or a folder of them")
+    parser.add_argument("--run", required=True, help="the folder of the model that indexed it")
+    parser.add_argument("--re-rank", action="store_true", help="by k-reciprocal neighbours")
+    _add_filters(parser)
 
 
 def _find(given: argparse.Namespace) -> None:
-    raise NotImplementedError
+    import fgsam_jax
+    from fgsam_jax.retrieval import answers
+    from fgsam_jax.retrieval.crop_lists import list_crops
+    from fgsam_jax.visualization import found as show
+
+    source = expanded(given.images)
+    queries = [crop.path for crop in list_crops([source], source.parent)]
+    embedder = fgsam_jax.load(expanded(given.run))
+    with _open(given, embedder) as gallery:
+        rows, where = embedder.embed(queries), _filters(given)
+        if given.re_rank:
+            lists = answers.search_reranked(gallery, rows, given.k, **where)
+        else:
+            lists = gallery.search(rows, given.k, **where)
+        empty = [answers.nobody(gallery, found) for found in lists]
+        threshold = gallery.about.get("threshold")
+    if given.json:
+        found = zip(map(str, queries), empty, lists, strict=True)
+        keys = ("query", "nobody", "found")
+        listed = [
+            dict(zip(keys, (q, n, [show.plain(x) for x in f]), strict=True)) for q, n, f in found
+        ]
+        print(json.dumps(listed, indent=1))
+    else:
+        for query, none, found in zip(queries, empty, lists, strict=True):
+            print(
+                f"{query}{f': nobody within the distance {threshold["distance"]:.3f}' if none else ''}"
+            )
+            print(show.table(found), end="\n\n")
+    if given.picture:
+        _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)
 
 
-def _add_who(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("who", help="rank a gallery by attributes in words")
+def _add_who(commands: Any) -> None:
+    parser = _command(commands, "who", _who, "Rank the crops of a gallery by attributes in words.")
     parser.add_argument("text", metavar="TEXT", help='such as "female, red top, backpack"')
-    parser.add_argument("--gallery", required=True, help="its folder")
-    parser.set_defaults(run_command=_who)
+    _add_filters(parser)
 
 
 def _who(given: argparse.Namespace) -> None:
-    raise NotImplementedError
+    from fgsam_jax.labels.words import understand
+    from fgsam_jax.visualization import found as show
+
+    with _open(given) as gallery:
+        wanted, unknown = understand(given.text, gallery.attributes)
+        found = gallery.who(wanted, given.k, **_filters(given))
+    if given.json:
+        rows = [show.plain(x) for x in found]
+        print(json.dumps({"understood": wanted, "unknown": unknown, "found": rows}, indent=1))
+    else:
+        print("understood:", ", ".join(f"{name} {value}" for name, value in wanted.items()))
+        if unknown:
+            print("not known to this model:", ", ".join(unknown))
+        print(show.table(found, list(wanted)))
+    if given.picture:
+        _save(show.answers(found, expanded(given.root)), given.picture)
+
+
+def _save(picture: Any, target: str) -> None:
+    path: Path = expanded(target)
+    try:
+        picture.save(path, "png")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 if __name__ == "__main__":

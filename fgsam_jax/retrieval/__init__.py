@@ -1,6 +1,8 @@
-"""From images to descriptors.
+"""From images to descriptors, and from descriptors to answers.
 
 - `embedder`: `fgsam_jax.load` and `Embedder`, what users call.
 - `description`: what `Embedder.describe` says of images.
+- `gallery`: `fgsam_jax.Gallery`, crops to search and filter; `stores`: where its rows lie.
+- `crop_lists`, `indexing`: the crops that a user names, and how they come into a gallery.
 - `inference`: the loop below it, which evaluations share.
 """

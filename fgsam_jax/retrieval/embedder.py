@@ -69,6 +69,10 @@ class Embedder:
             self.step,
         )
 
+    def variables(self) -> dict[str, Any]:
+        """Weights and statistics of the model, on the host."""
+        return self._embed.variables()
+
     @own_settings()
     def embed(self, images: Any) -> np.ndarray:
         """Descriptors to compare by Euclidean distance.

@@ -43,24 +43,30 @@ _RAMP = np.array(
 def ranked_lists(
     query_images: Sequence[Crop] | NDArray[Any],
     gallery_images: Sequence[Sequence[Crop]] | NDArray[Any],
-    correct: ArrayLike | Sequence[Sequence[bool]],
+    correct: ArrayLike | Sequence[Sequence[bool]] | None,
     *,
     query_captions: Sequence[str] | None = None,
     gallery_captions: Sequence[Sequence[str]] | None = None,
 ) -> Image.Image:
-    """One row per query: its crop, then its best gallery crops framed green or red.
+    """One row per query: its crop, then its best gallery crops, framed green or red if known.
 
     Args:
       query_images: one uint8 RGB crop [height, width, 3] per query.
       gallery_images: for every query the crops found, best first; the rows may differ in length.
-      correct: for every query and crop found, whether it shows the query's person.
+      correct: for every query and crop found, whether it shows the query's person; None where
+        that is not known.
       query_captions: a line or several for every query, such as "id 12, camera 3".
       gallery_captions: the same for every crop found; the rank stands before it.
 
     Raises:
       InputError: numbers of queries, crops, flags or captions that differ.
     """
-    flags = [list(row) for row in np.asarray(correct, object)]
+    known = correct is not None
+    flags = (
+        [list(row) for row in np.asarray(correct, object)]
+        if known
+        else [[False] * len(row) for row in gallery_images]
+    )
     _same_length("query images", query_images, "ranked lists", gallery_images)
     _same_length("query images", query_images, "rows of `correct`", flags)
     if query_captions is None:
@@ -79,7 +85,7 @@ def ranked_lists(
         rows.append(
             [_framed(as_tile(query), _QUERY)]
             + [
-                _framed(as_tile(crop), _RIGHT if hit else _WRONG)
+                _framed(as_tile(crop), (_RIGHT if hit else _WRONG) if known else PAPER)
                 for crop, hit in zip(found, right, strict=True)
             ]
         )
@@ -87,8 +93,9 @@ def ranked_lists(
             [f"query\n{query_caption}".strip()]
             + [f"rank {n}\n{text}".strip() for n, text in enumerate(found_captions, 1)]
         )
+    picture = grid(rows, captions, first_column_gap=2 * MARGIN)
     legend = [(_QUERY, "query"), (_RIGHT, "same person"), (_WRONG, "another person")]
-    return stacked(grid(rows, captions, first_column_gap=2 * MARGIN), colour_key(legend))
+    return stacked(picture, colour_key(legend)) if known else picture
 
 
 def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) -> Image.Image:

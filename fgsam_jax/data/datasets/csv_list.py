@@ -49,7 +49,7 @@ def read_csv(
       InputError: a column is missing or no attribute, a value is impossible, or a file is not
         there; the message names the column or the line.
     """
-    lines, columns = _columns(file)
+    lines, columns = read_columns(file)
     paths = _paths(file, lines, columns.pop("path"), outside)
     identities = _identities(file, lines, columns.pop("identity"))
     cameras = _cameras(file, lines, columns.pop("camera", None))
@@ -74,8 +74,14 @@ def read_csv(
     return found, tuple(attributes)
 
 
-def _columns(file: Path) -> tuple[list[int], dict[str, list[str]]]:
-    """The line number of every row, and the columns by name, without those that are empty."""
+def read_columns(
+    file: Path, needed: tuple[str, ...] = NEEDED
+) -> tuple[list[int], dict[str, list[str]]]:
+    """The line number of every row, and the columns by name, without those that are empty.
+
+    Raises:
+      InputError: it cannot be read, or a column that is needed is missing.
+    """
     try:
         # A byte order mark and the line ends of Windows are no part of the text.
         with regular_file(file).open(encoding="utf-8-sig", newline="") as text:
@@ -87,12 +93,12 @@ def _columns(file: Path) -> tuple[list[int], dict[str, list[str]]]:
         ) from None
     rows = [(line, row) for line, row in rows if any(row)]
     header = rows[0][1] if rows else []
-    missing = [name for name in NEEDED if name not in header]
+    missing = [name for name in needed if name not in header]
     if missing:
         hint = " Separate the columns by commas." if len(header) == 1 and ";" in header[0] else ""
         raise InputError(
-            f"{file} has no column {missing[0]!r}: its first line must name the columns path and "
-            f"identity, found {', '.join(map(repr, header)) or 'nothing'}.{hint}"
+            f"{file} has no column {missing[0]!r}: its first line must name the columns "
+            f"{' and '.join(needed)}, found {', '.join(map(repr, header)) or 'nothing'}.{hint}"
         )
     if len(header) > MOST_COLUMNS:
         raise InputError(f"{file} has {len(header):,} columns, at most {MOST_COLUMNS} are read.")
@@ -106,10 +112,10 @@ def _columns(file: Path) -> tuple[list[int], dict[str, list[str]]]:
     for name, values in zip(header, zip(*(row for _, row in rows[1:]), strict=True), strict=True):
         if name in columns:
             raise InputError(f"{file} has two columns {name!r}: rename or remove one.")
-        if name not in NEEDED:
+        if name not in needed:
             # "none" may be a class of its own, of a bag say; "None" is Python's.
             values = tuple("" if is_missing(x) and x != "none" else x for x in values)
-        if name in NEEDED or any(values):
+        if name in needed or any(values):
             columns[name] = list(values)
     return lines, columns
 

@@ -1,0 +1,55 @@
+"""What a search answers beside distances: re-ranked lists, and whether anybody was found."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fgsam_jax.retrieval.gallery import Gallery, Row
+from fgsam_jax.retrieval.rerank import rerank
+
+_CANDIDATES = 1000  # of each query
+
+
+def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) -> list[list[Row]]:
+    """The k best crops of each query by `rerank`, among the 1000 nearest of every query.
+
+    A gallery of up to 1000 crops is re-ranked as a whole. `Row.distance` stays the Euclidean one.
+
+    Args:
+      gallery: to search.
+      rows: [queries, dim] descriptors; re-ranking lets queries help each other.
+      k: how many, at most.
+      where: as for `Gallery.search`.
+    """
+    candidates: dict[str, Row] = {}
+    for row in rows:  # one by one, as descriptors of many crops come with each
+        (found,) = gallery.search(row[None], _CANDIDATES, descriptors=True, **where)
+        candidates.update((x.name, x) for x in found)
+    if not candidates:
+        return [[] for _ in rows]
+    crops = list(candidates.values())
+    descriptors = np.stack([x.descriptor for x in crops if x.descriptor is not None])
+    lists = []
+    for row, distances in zip(rows, rerank(rows, descriptors), strict=True):
+        plain = np.linalg.norm(descriptors - row, axis=1)
+        order = np.argsort(distances, kind="stable")[:k]
+        lists.append(
+            [
+                dataclasses.replace(crops[i], distance=float(plain[i]), descriptor=None)
+                for i in order
+            ]
+        )
+    return lists
+
+
+def nobody(gallery: Gallery, found: Sequence[Row]) -> bool | None:
+    """Whether no crop is near enough to show the query's person.
+
+    None where the gallery has no calibrated threshold, which is `about["threshold"]["distance"]`.
+    """
+    threshold = gallery.about.get("threshold")
+    if threshold is None:
+        return None
+    return not any(x.distance is not None and x.distance <= threshold["distance"] for x in found)
