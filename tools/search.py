@@ -1,7 +1,7 @@
 """Put crops into a gallery, and ask it who is like whom.
 
     python tools/search.py index CROPS... --run runs/market --gallery people
-    python tools/search.py find query.jpg --run runs/market --gallery people [--picture found.png]
+    python tools/search.py find query.jpg --gallery people [-k 20] [--camera 3] [--picture a.png]
     python tools/search.py who "female, red top, backpack" --gallery people
 
 `COMMAND --help` tells what each takes, docs/search.md shows them all.
@@ -64,12 +64,13 @@ def _index(given: argparse.Namespace) -> None:
     embedder = fgsam_jax.load(expanded(given.run))
     with _open(given, embedder, create=True) as gallery:
         done = index_crops(crops, embedder, gallery)
+        if len(gallery):
+            gallery.note(run=given.run)
+        for line in done.broken:
+            print(f"left out: {line}")
         print(
-            *(f"left out: {line}" for line in done.broken), sep="\n", end="\n" * bool(done.broken)
-        )
-        print(
-            f"added {done.added:,} crops, {done.known:,} were there, {len(done.broken):,} left out; "
-            f"the gallery has {len(gallery):,}"
+            f"added {done.added:,} crops, {done.known:,} were there before, {len(done.broken):,} "
+            f"left out; the gallery has {len(gallery):,}"
         )
 
 
@@ -90,7 +91,7 @@ def _filters(given: argparse.Namespace) -> dict[str, Any]:
 def _add_find(commands: Any) -> None:
     parser = _command(commands, "find", _find, "Rank the crops of a gallery for an image.")
     parser.add_argument("images", metavar="IMAGE|FOLDER", help="a query, or a folder of them")
-    parser.add_argument("--run", required=True, help="the folder of the model that indexed it")
+    parser.add_argument("--run", help="the model's folder, if it is not where index found it")
     parser.add_argument("--re-rank", action="store_true", help="by k-reciprocal neighbours")
     _add_filters(parser)
 
@@ -103,8 +104,9 @@ def _find(given: argparse.Namespace) -> None:
 
     source = expanded(given.images)
     queries = [crop.path for crop in list_crops([source], source.parent)]
-    embedder = fgsam_jax.load(expanded(given.run))
-    with _open(given, embedder) as gallery:
+    with _open(given) as gallery:
+        embedder = fgsam_jax.load(expanded(given.run or gallery.about.get("run", "")))
+        gallery.use(embedder)
         rows, where = embedder.embed(queries), _filters(given)
         if given.re_rank:
             lists = answers.search_reranked(gallery, rows, given.k, **where)
@@ -113,17 +115,18 @@ def _find(given: argparse.Namespace) -> None:
         empty = [answers.nobody(gallery, found) for found in lists]
         threshold = gallery.about.get("threshold")
     if given.json:
-        found = zip(map(str, queries), empty, lists, strict=True)
-        keys = ("query", "nobody", "found")
-        listed = [
-            dict(zip(keys, (q, n, [show.plain(x) for x in f]), strict=True)) for q, n, f in found
-        ]
-        print(json.dumps(listed, indent=1))
+        print(
+            json.dumps(
+                [
+                    {"query": str(query), "nobody": none, "found": [show.plain(x) for x in found]}
+                    for query, none, found in zip(queries, empty, lists, strict=True)
+                ],
+                indent=1,
+            )
+        )
     else:
         for query, none, found in zip(queries, empty, lists, strict=True):
-            print(
-                f"{query}{f': nobody within the distance {threshold["distance"]:.3f}' if none else ''}"
-            )
+            print(query, *[f"nobody within {threshold['distance']:.3f}"] * bool(none), sep=": ")
             print(show.table(found), end="\n\n")
     if given.picture:
         _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)

@@ -1,4 +1,4 @@
-"""Attributes asked for in words: "woman, red top, backpack" means gender, upper_colour, backpack."""
+"""Attributes in words: "woman, red top, backpack" asks for gender, upper_colour and backpack."""
 
 import re
 from collections.abc import Mapping, Sequence

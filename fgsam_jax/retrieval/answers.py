@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fgsam_jax.retrieval.gallery import Gallery, Row
+from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
+from fgsam_jax.retrieval.rows import Row
 
 _CANDIDATES = 1000  # of each query
 

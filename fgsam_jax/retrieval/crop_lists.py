@@ -49,7 +49,7 @@ def list_crops(given: Sequence[Path], root: Path) -> list[Crop]:
 
     Of an image that a folder has, the name tells
 
-    - the camera: cam3, camera_03 or c3 in the file's name (0002_c3s1_000451_03.jpg) or its folder's;
+    - the camera: cam3, camera_03 or c3 in its name (0002_c3s1_000451_03.jpg) or its folder's;
     - the time: 20261128T101500 or 2026-11-28_10-15-00;
     - the person: the number in front of Market's names, or else a folder that is no camera.
 

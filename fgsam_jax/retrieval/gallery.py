@@ -2,59 +2,35 @@
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from fgsam_jax.errors import InputError, check_arrays, printable
+from fgsam_jax.errors import InputError, check_arrays
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.retrieval.description import Description
 from fgsam_jax.retrieval.embedder import Embedder
-from fgsam_jax.retrieval.stores import DOT, EUCLID, Condition, Entry, Hit, opened
+from fgsam_jax.retrieval.folder_store import ABOUT, FolderStore
+from fgsam_jax.retrieval.rows import (
+    ANSWERS,
+    ROW,
+    Row,
+    conditions,
+    layout,
+    made_entries,
+    row_id,
+    row_of,
+    told,
+)
+from fgsam_jax.retrieval.server_store import ServerStore, connected
+from fgsam_jax.retrieval.stores import DOT, EUCLID, Hit, Store
 from fgsam_jax.version import versions
 
 _FORMAT = 1
-_ROW, _ANSWERS = "row", "answers"
-_NAMES = uuid.UUID("6fb0a1c4-5d0f-4b52-9a0e-6a4a8f1a2c11")  # of the ids of rows; never to change
-_LEAST = 1e-6  # a probability, as logarithms of it are added
-_LONGEST = 1000  # characters of a name or a word
-_MOST = 100  # words of a row
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One crop of a gallery.
-
-    Attributes:
-      name: of its file, from the folder that names are relative to.
-      identity: of the person where it is known; "-1" junk, "0" a distractor.
-      camera: where it is known.
-      time: seconds since 1970 UTC, where it is known.
-      words: of the user's own.
-      attributes: by name, the probability of each class.
-      visibility: by part, 0 to 1.
-      distance: to the query of a search.
-      probability: of all that `Gallery.who` asked for together.
-      descriptor: [dim] float32, where it was asked for.
-    """
-
-    name: str
-    identity: str | None = None
-    camera: str | None = None
-    time: float | None = None
-    words: tuple[str, ...] = ()
-    attributes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    visibility: Mapping[str, float] = field(default_factory=dict)
-    distance: float | None = None
-    probability: float | None = None
-    descriptor: np.ndarray | None = None
 
 
 class Gallery:
@@ -79,11 +55,14 @@ class Gallery:
 
     def __init__(self, store: Any, place: str, embedder: Embedder | None):
         """From parts; `open` finds them."""
-        self._store, self._place, self._embedder = store, place, embedder
+        self._store, self._place = store, place
         self.about: dict[str, Any] = store.about or {}
-        self._model = model_digest(embedder) if embedder else None
-        if self.about:
-            self._check_about()
+        self._embedder: Embedder | None = None
+        self._model = ""
+        if self.about and self.about.get("format") != _FORMAT:
+            raise InputError(f"{place} is no gallery that this version reads")
+        if embedder:
+            self.use(embedder)
 
     @classmethod
     def open(
@@ -109,27 +88,30 @@ class Gallery:
             folder, or the server does not answer.
         """
         where = f"{folder} at {url}" if url else str(folder)
-        if url is None and not create and not (Path(folder) / "gallery.json").exists():
-            raise InputError(f"there is no gallery {where}: index crops into it first")
-        store = opened(folder, url)
+        missing = InputError(f"there is no gallery {where}: index crops into it first")
+        if url is not None:
+            store: Store = ServerStore(str(folder), connected(url))
+        elif create or (Path(folder) / ABOUT).exists():
+            store = FolderStore(Path(folder))
+        else:
+            raise missing
         try:
             if store.about is None and not create:
-                raise InputError(f"there is no gallery {where}: index crops into it first")
+                raise missing
             return cls(store, where, embedder)
         except InputError:
             store.close()
             raise
 
-    def _check_about(self) -> None:
-        about = self.about
-        if about.get("format") != _FORMAT:
-            raise InputError(f"{self._place} is no gallery that this version reads")
-        if self._model is not None and about.get("model") != self._model:
+    def use(self, embedder: Embedder) -> None:
+        """Take an embedder to add with. Raises InputError if it is not of this gallery's model."""
+        model = model_digest(embedder)
+        if self.about and self.about["model"] != model:
             raise InputError(
-                f"the gallery {self._place} holds rows of another checkpoint "
-                f"({about.get('phase')}, {str(about.get('model'))[:12]}; given {self._model[:12]}): "
-                "open it with that one, or index the crops into a new gallery"
+                f"the gallery {self._place} holds rows of another checkpoint, of the phase "
+                f"{self.about['phase']}: use that one, or index the crops into a new gallery"
             )
+        self._embedder, self._model = embedder, model
 
     def __enter__(self) -> "Gallery":
         return self
@@ -183,58 +165,18 @@ class Gallery:
         """
         if self._embedder is None:
             raise InputError("open the gallery with the embedder that makes its rows to add some")
-        rows, count = description.descriptor, len(names)
-        check_arrays("descriptor [n, dim]", rows)
-        attributes = {x.name: list(x.classes) for x in self._embedder.info.attributes}
-        attributes = {name: attributes[name] for name in description.attributes}
-        columns = {name: [x.start, x.stop] for name, x in description.branches.items()}
-        answers = _answers(description, count)
-        about = {"dim": rows.shape[1], "branches": columns, "attributes": attributes}
-        self._check_rows(rows, answers, count, about)
-        lists: dict[str, Sequence[Any]] = {
-            "identities": [None] * count if identities is None else identities,
-            "cameras": [None] * count if cameras is None else cameras,
-            "times": [None] * count if times is None else times,
-            "words": [()] * count if words is None else words,
-        }
-        for title, given in lists.items():
-            if len(given) != count:
-                raise InputError(f"{count} names came with {len(given)} {title}")
-        likely = {name: np.argmax(p, 1) for name, p in description.attributes.items()}
-        entries = []
-        for n, (name, who, camera, time, own) in enumerate(
-            zip(names, *lists.values(), strict=True)
-        ):
-            values = {
-                "name": _text("name", name),
-                "identity": None if who is None else _text("identity", who),
-                "camera": None if camera is None else _text("camera", camera),
-                "time": None if time is None else seconds(time),
-                "words": [_text("word", word) for word in own],
-                "answers": [_answer(x, attributes[x][index[n]]) for x, index in likely.items()],
-                "visibility": {part: float(x[n]) for part, x in description.visibility.items()},
-            }
-            if len(values["words"]) > _MOST:
-                raise InputError(f"{name} has {len(values['words'])} words, at most {_MOST}")
-            vectors = {_ROW: rows[n]} | ({_ANSWERS: answers[n]} if attributes else {})
-            entries.append(Entry(row_id(name), vectors, values))
+        classes = {x.name: list(x.classes) for x in self._embedder.info.attributes}
+        about = layout(description, classes)
+        given = self.about or about
+        if about != {key: given[key] for key in about}:
+            raise InputError(
+                f"the gallery {self._place} has rows of {given['dim']} numbers and other branches "
+                f"or attributes than those given, of {about['dim']}: use its own model"
+            )
+        entries = made_entries(names, description, classes, identities, cameras, times, words)
         if not self.about:
             self._begin(about)
         self._store.put(entries)
-
-    def _check_rows(
-        self, rows: np.ndarray, answers: np.ndarray, count: int, about: dict[str, Any]
-    ) -> None:
-        if len(rows) != count:
-            raise InputError(f"{count} names came with {len(rows)} descriptors")
-        if not (np.isfinite(rows).all() and np.isfinite(answers).all()):
-            bad = np.flatnonzero(~np.isfinite(rows).all(1) | ~np.isfinite(answers).all(1))[0]
-            raise InputError(f"row {bad} is not finite: its image or the model is broken")
-        for key, value in about.items() if self.about else ():
-            if self.about[key] != value:
-                raise InputError(
-                    f"the gallery {self._place} has {key} {self.about[key]}, the rows have {value}"
-                )
 
     def _begin(self, about: dict[str, Any]) -> None:
         assert self._embedder is not None
@@ -245,12 +187,12 @@ class Gallery:
             **about,
             "versions": versions(),
         }
-        vectors = {_ROW: (about["dim"], EUCLID)}
+        vectors = {ROW: (about["dim"], EUCLID)}
         if about["attributes"]:
-            vectors[_ANSWERS] = (sum(map(len, about["attributes"].values())), DOT)
+            vectors[ANSWERS] = (sum(map(len, about["attributes"].values())), DOT)
         self._store.begin(about, vectors)
         self.about = self._store.about
-        self._check_about()
+        self.use(self._embedder)  # another process may have begun it with another model
 
     def note(self, **values: Any) -> None:
         """Keep plain values for JSON in `about`: a threshold, say.
@@ -291,7 +233,7 @@ class Gallery:
           exact: compare all; else walk the graph that `optimize` has built.
           branches: compare these alone, such as ("plenary",) or ("head", "upper_body").
           descriptors: give them too.
-          where: camera, since, until, words, attributes, as `conditions` takes them.
+          where: camera, since, until, words, attributes, as `rows.conditions` takes them.
 
         Raises:
           InputError: rows of another size or not finite, an unknown branch or class, or no rows.
@@ -317,12 +259,14 @@ class Gallery:
                 kept[:, slice(*columns[name])] = rows[:, slice(*columns[name])]
             rows = kept
         vectors = self._vectors(descriptors)
-        hits = self._store.nearest(_ROW, rows, k, self.conditions(**where), exact, vectors)
+        hits = self._store.nearest(ROW, rows, k, conditions(self.about, **where), exact, vectors)
 
         def distance(hit: Hit) -> float:
             return float(np.sqrt(max(0.0, 1 + (hit.score**2 - 1) / share)))
 
-        return [[self._row(hit, distance=distance(hit)) for hit in found] for found in hits]
+        return [
+            [row_of(self.about, hit, distance=distance(hit)) for hit in found] for found in hits
+        ]
 
     def who(self, wanted: Mapping[str, str], k: int = 20, **where: Any) -> list[Row]:
         """The k crops that most likely show all attributes wanted, as if these were independent.
@@ -337,21 +281,28 @@ class Gallery:
         """
         self._check_filled()
         if not wanted:
-            raise InputError(f"nothing was asked for that is known here: {self._told()}")
+            raise InputError(f"nothing was asked for that is known here: {told(self.about)}")
         classes = [(name, x) for name, of in self.about["attributes"].items() for x in of]
         asked = [float(wanted.get(name) == x) for name, x in classes]
         if sum(asked) != len(wanted):
-            raise InputError(f"{dict(wanted)} is not of these attributes: {self._told()}")
+            raise InputError(f"{dict(wanted)} is not of these attributes: {told(self.about)}")
         hits = self._store.nearest(
-            _ANSWERS, np.array([asked]), k, self.conditions(**where), True, self._vectors(False)
+            ANSWERS,
+            np.array([asked]),
+            k,
+            conditions(self.about, **where),
+            True,
+            self._vectors(False),
         )[0]
-        return [self._row(hit, probability=float(np.exp(hit.score))) for hit in hits]
+        return [row_of(self.about, hit, probability=float(np.exp(hit.score))) for hit in hits]
 
     def rows(self, *, descriptors: bool = False, **where: Any) -> Iterator[Row]:
         """All crops, in an order that only changes where crops do; arguments as for `search`."""
         if self.about:
-            for hit in self._store.scan(self.conditions(**where), self._vectors(descriptors)):
-                yield self._row(hit)
+            for hit in self._store.scan(
+                conditions(self.about, **where), self._vectors(descriptors)
+            ):
+                yield row_of(self.about, hit)
 
     def optimize(self) -> None:
         """Build the graph that approximate searches walk, and free the space of deleted rows.
@@ -361,71 +312,12 @@ class Gallery:
         self._check_filled()
         self._store.optimize()
 
-    def conditions(
-        self,
-        *,
-        camera: str | int | Sequence[str | int] | None = None,
-        since: float | str | datetime | None = None,
-        until: float | str | datetime | None = None,
-        words: Sequence[str] = (),
-        attributes: Mapping[str, str] | None = None,
-    ) -> list[Condition]:
-        """What a store filters by.
-
-        Args:
-          camera: one or several.
-          since: the earliest time, as `seconds` takes it; crops without a time do not count.
-          until: the latest.
-          words: all of which a crop has.
-          attributes: by name, the class that the model holds most likely.
-
-        Raises:
-          InputError: a time, or a class that is not the model's.
-        """
-        found = []
-        if camera is not None:
-            several = [camera] if isinstance(camera, str | int) else camera
-            found.append(Condition("camera", [_text("camera", x) for x in several]))
-        if since is not None or until is not None:
-            ends = (None if x is None else seconds(x) for x in (since, until))
-            found.append(Condition("time", None, *ends))
-        found += [Condition("words", [_text("word", word)]) for word in words]
-        for name, wanted in (attributes or {}).items():
-            if wanted not in self.about.get("attributes", {}).get(name, ()):
-                raise InputError(f"{name} {wanted} is not of these attributes: {self._told()}")
-            found.append(Condition("answers", [_answer(name, wanted)]))
-        return found
-
     def _check_filled(self) -> None:
         if not self.about:
             raise InputError(f"the gallery {self._place} has no rows: add some first")
 
     def _vectors(self, descriptors: bool) -> list[str]:
-        return [_ROW] * descriptors + [_ANSWERS] * bool(self.about["attributes"])
-
-    def _told(self) -> str:
-        attributes = self.about.get("attributes") or {"none": ()}
-        return "; ".join(f"{name} {', '.join(x)}".strip() for name, x in attributes.items())
-
-    def _row(self, hit: Hit, **result: Any) -> Row:
-        values = hit.values
-        attributes, at = {}, 0
-        for name, classes in self.about["attributes"].items():
-            logs = hit.vectors[_ANSWERS][at : at + len(classes)]
-            attributes[name] = dict(zip(classes, np.exp(logs).tolist(), strict=True))
-            at += len(classes)
-        row = hit.vectors.get(_ROW)
-        return Row(
-            values["name"],
-            values["identity"],
-            values["camera"],
-            values["time"],
-            tuple(values["words"]),
-            attributes,
-            values["visibility"],
-            descriptor=None if row is None else np.array(row, np.float32),
-            **result,
-        )
+        return [ROW] * descriptors + [ANSWERS] * bool(self.about["attributes"])
 
 
 def model_digest(embedder: Embedder) -> str:
@@ -440,61 +332,3 @@ def model_digest(embedder: Embedder) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
-
-
-def row_id(name: str) -> str:
-    """The id of a row, which its name alone decides, so that adding a crop again replaces it."""
-    return str(uuid.uuid5(_NAMES, _text("name", name)))
-
-
-def seconds(time: float | str | datetime) -> float:
-    """Seconds since 1970 UTC; what names no zone is taken for UTC.
-
-    Args:
-      time: seconds, a datetime, or a text in the manner of ISO 8601.
-
-    Raises:
-      InputError: it is none of these.
-
-    Example:
-      >>> seconds("2026-11-28 10:15"), seconds("2026-11-28T10:15:00+01:00")
-      (1795860900.0, 1795857300.0)
-    """
-    try:
-        if isinstance(time, str):
-            time = datetime.fromisoformat(time.strip())
-        if isinstance(time, datetime):
-            time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-        if np.isfinite(float(time)):
-            return float(time)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise InputError(f"{time!r} is no time: write it like 2026-11-28 or 2026-11-28T10:15:00")
-
-
-def _answer(attribute: str, name: str) -> str:
-    return f"{attribute}={name}"
-
-
-def _answers(description: Description, count: int) -> np.ndarray:
-    """[n, all classes], the logarithms of the probabilities."""
-    found = list(description.attributes.values())
-    for x in found:
-        check_arrays("descriptor [n, dim], attributes [n, classes]", description.descriptor, x)
-    if not found:
-        return np.zeros((count, 0), np.float32)
-    return np.log(np.maximum(np.concatenate(found, 1), _LEAST)).astype(np.float32)
-
-
-def _text(what: str, value: Any) -> str:
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-    try:
-        text.encode()
-        if 0 < len(text) <= _LONGEST:
-            return text
-    except UnicodeEncodeError:
-        pass
-    raise InputError(
-        f"the {what} {printable(text)!r} cannot be kept: it must be text in UTF-8 of at most "
-        f"{_LONGEST} characters"
-    )

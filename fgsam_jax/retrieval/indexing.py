@@ -12,7 +12,8 @@ from fgsam_jax.data.images import read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.crop_lists import Crop
 from fgsam_jax.retrieval.embedder import Embedder
-from fgsam_jax.retrieval.gallery import Gallery, row_id, seconds
+from fgsam_jax.retrieval.gallery import Gallery
+from fgsam_jax.retrieval.rows import row_id, seconds
 from fgsam_jax.runtime.ahead import made_ahead
 
 

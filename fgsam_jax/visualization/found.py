@@ -11,7 +11,7 @@ from PIL import Image
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import printable
 from fgsam_jax.retrieval.crop_lists import located
-from fgsam_jax.retrieval.gallery import Row
+from fgsam_jax.retrieval.rows import Row
 from fgsam_jax.visualization import draw
 
 _SHOWN = 10  # crops of a row of a picture
