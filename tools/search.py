@@ -48,6 +48,14 @@ def _open(given: argparse.Namespace, embedder: Any = None, *, create: bool = Fal
     return Gallery.open(place, embedder, create=create, url=given.url)
 
 
+def _run(given: argparse.Namespace, gallery: Any) -> Path:
+    """The folder of the model: as said, or else as the gallery noted it."""
+    run = given.run or gallery.about.get("run")
+    if not run:
+        raise InputError("the gallery does not say where its model is: pass --run")
+    return expanded(run)
+
+
 def _add_index(commands: Any) -> None:
     text = "Embed crops and add them to a gallery; the same command goes on where it stopped."
     parser = _command(commands, "index", _index, text)
@@ -105,7 +113,7 @@ def _find(given: argparse.Namespace) -> None:
     source = expanded(given.images)
     queries = [crop.path for crop in list_crops([source], source.parent)]
     with _open(given) as gallery:
-        embedder = fgsam_jax.load(expanded(given.run or gallery.about.get("run", "")))
+        embedder = fgsam_jax.load(_run(given, gallery))
         gallery.use(embedder)
         rows, where = embedder.embed(queries), _filters(given)
         if given.re_rank:
@@ -126,7 +134,7 @@ def _find(given: argparse.Namespace) -> None:
         )
     else:
         for query, none, found in zip(queries, empty, lists, strict=True):
-            print(query, *[f"nobody within {threshold['distance']:.3f}"] * bool(none), sep=": ")
+            print(f"{query}: nobody within {threshold['distance']:.3f}" if none else query)
             print(show.table(found), end="\n\n")
     if given.picture:
         _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)

@@ -29,7 +29,7 @@ def table(found: Sequence[Row], attributes: Sequence[str] = ()) -> str:
         "distance": [_number(x.distance) for x in found],
         "probability": [_number(x.probability) for x in found],
         "camera": [printable(x.camera or "", 20) for x in found],
-        "person": [printable(x.identity or "", 20) for x in found],
+        "person": [_person(x) for x in found],
         "time": [_time(x.time) for x in found],
         "words": [printable(" ".join(x.words), 40) for x in found],
     }
@@ -84,6 +84,11 @@ def answers(found: Sequence[Row], root: Path) -> Image.Image:
 def _caption(row: Row) -> str:
     number = _number(row.distance) or _number(row.probability)
     return "\n".join(filter(None, [number, row.camera and printable(f"camera {row.camera}", 20)]))
+
+
+def _person(row: Row) -> str:
+    known = {None: "", "-1": "junk", "0": "distractor"}
+    return known.get(row.identity) or printable(row.identity or "", 20)
 
 
 def _number(value: float | None) -> str:
