@@ -23,6 +23,9 @@ def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) ->
       rows: [queries, dim] descriptors; re-ranking lets queries help each other.
       k: how many, at most.
       where: as for `Gallery.search`.
+
+    Example:
+      >>> found = search_reranked(gallery, embedder.embed("a.jpg"), 20)[0]  # doctest: +SKIP
     """
     candidates: dict[str, Row] = {}
     for row in rows:  # one by one, as descriptors of many crops come with each
@@ -49,6 +52,10 @@ def nobody(gallery: Gallery, found: Sequence[Row]) -> bool | None:
     """Whether no crop is near enough to show the query's person.
 
     None where the gallery has no calibrated threshold, which is `about["threshold"]["distance"]`.
+
+    Example:
+      >>> nobody(gallery, gallery.search(rows)[0])  # doctest: +SKIP
+      False
     """
     threshold = gallery.about.get("threshold")
     if threshold is None:

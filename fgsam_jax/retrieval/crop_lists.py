@@ -62,6 +62,11 @@ def list_crops(given: Sequence[Path], root: Path) -> list[Crop]:
 
     Raises:
       InputError: there is no such file, no image, or one outside of the root; or a CSV's fault.
+
+    Example:
+      >>> crops = list_crops([Path("data/cam1"), Path("data/cam2")], Path("data"))  # doctest: +SKIP
+      >>> crops[0].name, crops[0].camera  # doctest: +SKIP
+      ('cam1/20261128T101500.jpg', '1')
     """
     found: dict[str, Crop] = {}
     for source in given:
@@ -75,6 +80,10 @@ def relative_name(path: Path, root: Path) -> str:
 
     Raises:
       InputError: it lies outside of the root.
+
+    Example:
+      >>> relative_name(Path("data/cam1/a.jpg"), Path("data"))
+      'cam1/a.jpg'
     """
     name = os.path.relpath(path, root)
     if name.startswith(os.pardir):
@@ -90,6 +99,11 @@ def located(name: str, root: Path) -> Path:
 
     Raises:
       InputError: it would lie outside of the root.
+
+    Example:
+      >>> located("../a.jpg", Path("/data"))
+      Traceback (most recent call last):
+      fgsam_jax.errors.InputError: the gallery names ../a.jpg, which is not in /data
     """
     path = Path(os.path.abspath(root / name))
     if not path.is_relative_to(os.path.abspath(root)):

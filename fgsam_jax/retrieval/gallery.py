@@ -321,7 +321,12 @@ class Gallery:
 
 
 def model_digest(embedder: Embedder) -> str:
-    """SHA-256 of all that descriptors depend on: weights, model, size of images and mirroring."""
+    """SHA-256 of all that descriptors depend on: weights, model, size of images and mirroring.
+
+    Example:
+      >>> model_digest(fgsam_jax.load("runs/market"))[:8]  # doctest: +SKIP
+      '3f0c9d1e'
+    """
     info = embedder.info
     config = info.to_dict()["config"]
     used = [config["model"], config["data"]["height"], config["data"]["width"], config["mirror"]]

@@ -60,6 +60,11 @@ def layout(description: Description, classes: Mapping[str, Sequence[str]]) -> di
 
     Raises:
       InputError: shapes that do not fit.
+
+    Example:
+      >>> rows = Description(np.eye(2), {"plenary": slice(0, 2)}, {"hat": np.eye(2)}, {})
+      >>> layout(rows, {"hat": ("no", "yes")})
+      {'dim': 2, 'branches': {'plenary': [0, 2]}, 'attributes': {'hat': ['no', 'yes']}}
     """
     rows = description.descriptor
     check_arrays("descriptor [n, dim]", rows)
@@ -83,7 +88,17 @@ def made_entries(
     times: Sequence[Any] | None,
     words: Sequence[Sequence[str]] | None,
 ) -> list[Entry]:
-    """What a store keeps of crops; see `Gallery.add`. Raises InputError."""
+    """What a store keeps of crops, see `Gallery.add`.
+
+    Raises:
+      InputError: see there.
+
+    Example:
+      >>> rows = Description(np.eye(1), {"plenary": slice(0, 1)}, {}, {})
+      >>> (entry,) = made_entries(["a.jpg"], rows, {}, None, [3], ["1970-01-02"], [["gate"]])
+      >>> entry.values["camera"], entry.values["time"], entry.values["words"]
+      ('3', 86400.0, ['gate'])
+    """
     rows, count = description.descriptor, len(names)
     given: dict[str, Any] = {
         "descriptors": rows,
@@ -122,7 +137,14 @@ def made_entries(
 
 
 def row_of(about: Mapping[str, Any], hit: Hit, **result: Any) -> Row:
-    """The row that a store has found, with its distance or probability."""
+    """The row that a store has found, with its distance or probability.
+
+    Example:
+      >>> rows = Description(np.eye(1), {}, {}, {})
+      >>> (entry,) = made_entries(["a.jpg"], rows, {}, None, None, None, None)
+      >>> row_of({"attributes": {}}, Hit(0.5, entry.values, {}), distance=0.5).name
+      'a.jpg'
+    """
     values = hit.values
     attributes, at = {}, 0
     for name, classes in about["attributes"].items():
@@ -164,6 +186,10 @@ def conditions(
 
     Raises:
       InputError: a time, or a class that is not the model's.
+
+    Example:
+      >>> conditions({"attributes": {}}, camera=(1, "gate"))
+      [Condition(key='camera', among=['1', 'gate'], least=None, most=None)]
     """
     found = []
     if camera is not None:
@@ -181,13 +207,23 @@ def conditions(
 
 
 def told(about: Mapping[str, Any]) -> str:
-    """The attributes of a gallery's model, for a person."""
+    """The attributes of a gallery's model, for a person.
+
+    Example:
+      >>> told({"attributes": {"hat": ["no", "yes"]}})
+      'hat no, yes'
+    """
     known = [f"{name} {', '.join(classes)}" for name, classes in about["attributes"].items()]
     return "; ".join(known) or "none"
 
 
 def row_id(name: str) -> str:
-    """The id of a row, which its name alone decides, so that adding a crop again replaces it."""
+    """The id of a row, which its name alone decides, so that adding a crop again replaces it.
+
+    Example:
+      >>> row_id("a.jpg")
+      'a1b700ba-3b13-5bbb-9e1d-83640a2b0279'
+    """
     return str(uuid.uuid5(_NAMES, text("name", name)))
 
 
@@ -229,7 +265,12 @@ def _logarithms(description: Description) -> np.ndarray:
 
 
 def text(what: str, value: Any) -> str:
-    """A name or a word as it is kept. Raises InputError if it cannot be."""
+    """A name or a word as it is kept. Raises InputError if it cannot be.
+
+    Example:
+      >>> text("camera", 3)
+      '3'
+    """
     known = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     try:
         known.encode()

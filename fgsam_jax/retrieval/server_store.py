@@ -20,7 +20,18 @@ from fgsam_jax.retrieval.stores import (
 
 
 def connected(url: str) -> Any:
-    """A client of a Qdrant server; its key, if it wants one, is in QDRANT_API_KEY."""
+    """A client of a Qdrant server; its key, if it wants one, is in QDRANT_API_KEY.
+
+    Args:
+      url: of the server; ":memory:" stands for one in this process, for trials.
+
+    Raises:
+      InputError: the extra `server` is missing.
+
+    Example:
+      >>> connected(":memory:").get_collections().collections
+      []
+    """
     try:
         from qdrant_client import QdrantClient
     except ImportError:
@@ -28,7 +39,7 @@ def connected(url: str) -> Any:
             'a gallery on a server needs qdrant-client: pip install "fgsam-jax[server]"'
         ) from None
     with failing(url):
-        if url == ":memory:":  # of this process, for trials
+        if url == ":memory:":
             return QdrantClient(url)
         return QdrantClient(url=url, api_key=os.environ.get("QDRANT_API_KEY"), timeout=60)
 

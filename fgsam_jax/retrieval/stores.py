@@ -88,7 +88,17 @@ class Store(Protocol):
 
 @contextlib.contextmanager
 def failing(place: object) -> Iterator[None]:
-    """What a store raises, in one line; Qdrant Edge has no other class than Exception."""
+    """What a store raises, in one line; Qdrant Edge has no other class than Exception.
+
+    Raises:
+      InputError: for any exception.
+
+    Example:
+      >>> with failing("people"):
+      ...     raise Exception("no space left")
+      Traceback (most recent call last):
+      fgsam_jax.errors.InputError: the gallery people cannot be used: no space left
+    """
     try:
         yield
     except InputError:
@@ -98,10 +108,20 @@ def failing(place: object) -> Iterator[None]:
 
 
 def pieces(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """Items as many at a time as one request takes."""
+    """Items as many at a time as one request takes.
+
+    Example:
+      >>> [len(some) for some in pieces(range(600))]
+      [256, 256, 88]
+    """
     return (items[begin : begin + AT_ONCE] for begin in range(0, len(items), AT_ONCE))
 
 
 def lists(vectors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Vectors as both stores take them."""
+    """Vectors as both stores take them.
+
+    Example:
+      >>> lists({"row": np.zeros(2)})
+      {'row': [0.0, 0.0]}
+    """
     return {name: vector.tolist() for name, vector in vectors.items()}
