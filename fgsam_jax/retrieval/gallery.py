@@ -31,6 +31,7 @@ from fgsam_jax.retrieval.stores import DOT, EUCLID, Hit, Store
 from fgsam_jax.version import versions
 
 _FORMAT = 1
+_SAID = {"model": str, "phase": str, "dim": int, "branches": dict, "attributes": dict}
 
 
 class Gallery:
@@ -59,7 +60,8 @@ class Gallery:
         self.about: dict[str, Any] = store.about or {}
         self._embedder: Embedder | None = None
         self._model = ""
-        if self.about and self.about.get("format") != _FORMAT:
+        said = {key: type(self.about.get(key)) for key in _SAID}
+        if self.about and (self.about.get("format") != _FORMAT or said != _SAID):
             raise InputError(f"{place} is no gallery that this version reads")
         if embedder:
             self.use(embedder)

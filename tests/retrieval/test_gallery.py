@@ -143,6 +143,17 @@ def test_folder_and_server_give_equal_lists_and_scores(tmp_path, one_server):
         assert one.about == other.about
 
 
+def test_several_processes_fill_one_collection_of_one_model(one_server):
+    url = "http://stands.for.one:6333"
+    one, other, third = (Gallery.open("people", model(x), create=True, url=url) for x in (0, 0, 1))
+    one.add(NAMES[:2], described(2))
+    other.add(NAMES[1:4], described(3))  # it was opened before there was a collection
+    assert len(one) == len(other) == 4
+    with pytest.raises(InputError, match="another checkpoint"):
+        third.add(NAMES, ROWS)
+    assert len(one) == 4
+
+
 def test_a_row_comes_back_as_it_was_added(place):
     with filled(*place):
         pass
@@ -277,7 +288,7 @@ def test_a_folder_that_is_no_gallery_is_left_as_it_is(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 99}', "\x00" * 10])
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "\x00" * 10])
 def test_a_damaged_description_is_told_in_one_line(tmp_path, text):
     filled(tmp_path / "people", None).close()
     (tmp_path / "people" / "gallery.json").write_text(text)

@@ -1,0 +1,114 @@
+"""The command line of galleries, from crops to answers."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from tiny import HEIGHT, WIDTH, numpy_variables
+
+from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
+from fgsam_jax.errors import InputError
+from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.retrieval.gallery import Gallery
+
+TOOL = Path(__file__).parents[1] / "tools" / "search.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("search", TOOL)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A run of random weights, and crops of two cameras, one of them broken."""
+    folder = tmp_path_factory.mktemp("search")
+    checkpoints = Checkpoints(checkpoint_folder(folder / "run", "full"), create=True)
+    info = CheckpointInfo(tiny.config(Path("unused")), "full", tiny.PEOPLE, MARKET1501)
+    variables = numpy_variables(tiny.model("fgsam"))
+    checkpoints.save(1, {"variables": variables}, info.to_dict())
+    checkpoints.wait()
+    random = np.random.default_rng(0)
+    for camera in ("cam1", "cam2"):
+        (folder / "crops" / camera).mkdir(parents=True)
+        for n in range(3):
+            pixels = random.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "crops" / camera / f"20260102T03040{n}.png")
+    (folder / "crops" / "cam1" / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.fixture
+def called(tool, place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(tool.startup, "tune", lambda: None)
+
+    def call(*arguments):
+        tool.main([*arguments, "--gallery", "people"])
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_index_adds_what_is_new_and_lists_what_is_broken(called):
+    first = called("index", "crops", "--run", "run")
+    assert "left out: crops/cam1/broken.png" in first
+    assert "added 6 crops, 0 were there before, 1 left out; the gallery has 6" in first
+    assert "added 0 crops, 6 were there before" in called("index", "crops", "--run", "run")
+
+
+def test_find_ranks_the_crop_itself_first_and_keeps_to_the_filters(called, place):
+    query = "crops/cam2/20260102T030401.png"
+    lines = called("find", query, "-k", "3", "--picture", "found.png").splitlines()
+    assert lines[0] == query
+    assert lines[1].split() == ["rank", "distance", "camera", "time", "name"]
+    assert lines[2].split() == ["1", "0.000", "2", "2026-01-02", "03:04:01", query]
+    with Image.open(place / "found.png") as picture:
+        assert picture.width > picture.height
+    asked = ("--camera", "1", "--from", "2026-01-02T03:04:01", "--json")
+    (found,) = json.loads(called("find", query, *asked))
+    assert found["nobody"] is None
+    assert {x["name"] for x in found["found"]} == {
+        "crops/cam1/20260102T030401.png", "crops/cam1/20260102T030402.png"}  # fmt: skip
+    assert "crops/cam1" in called("find", "crops/cam2", "--re-rank", "-k", "6")
+
+
+def test_find_says_nobody_beyond_the_threshold(called):
+    with Gallery.open("people") as gallery:
+        gallery.note(threshold={"distance": 1e-9})
+    assert "nobody within 0.000" in called(
+        "find", "crops/cam1/20260102T030401.png", "--camera", "2"
+    )
+
+
+def test_who_tells_what_it_understood_and_what_not(called, place):
+    printed = called("who", "woman, umbrella", "--picture", "who.png").splitlines()
+    assert printed[:2] == ["understood: gender female", "not known to this model: umbrella"]
+    assert len(printed) == 3 + 6
+    assert (place / "who.png").stat().st_size > 1000
+    found = json.loads(called("who", "woman", "--json", "-k", "1"))["found"]
+    assert found[0]["probability"] == pytest.approx(
+        found[0]["attributes"]["gender"]["female"], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["who", "umbrella"], "nothing was asked for that is known here"),
+        (["find", "nowhere.jpg"], "there is no nowhere.jpg"),
+        (["find", "crops/cam1/broken.png"], "broken.png"),
+        (["index", "crops", "--run", "crops"], "holds no run"),
+        (["index", "/", "--run", "run", "-k"], "unrecognized arguments"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(called, arguments, message):
+    with pytest.raises(InputError, match=message):
+        called(*arguments)
