@@ -1,15 +1,9 @@
-r"""From which distance on two crops are taken for two people, learned from labelled ones.
+"""From which distance on two crops are taken for two people, learned from labelled ones.
 
-Distances mean something else for each model and each set of cameras. From pairs of crops of known
-people come the distance that keeps to a false-match rate, and the probability that a pair at a
-distance d shows one person, if one and two people were as likely before:
-
-.. math:: p(d) = 1 / (1 + e^{a d + b})
-
-the logistic calibration of Platt (1999), with pairs of one and of two people weighing the same.
-Where cameras are known only pairs across cameras count, as searches across cameras are what
-re-identification is for. In the words of ISO/IEC 19795-1, a false match is a pair of two people that
-is accepted, a true match one of one person.
+Distances mean something else for each model and each set of cameras, so both the threshold and the
+probabilities come from pairs of crops of known people. Where cameras are known only pairs across
+cameras count, as searching across cameras is what descriptors are for. In the words of ISO/IEC
+19795-1, a false match is a pair of two people that is accepted, a true match one of one person.
 """
 
 import dataclasses
@@ -18,17 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
 from scipy.special import expit
 
 from fgsam_jax.errors import InputError, check_arrays
+from fgsam_jax.retrieval.calibration import calibrate, calibration_error
+from fgsam_jax.retrieval.pairs import Pairs, all_pairs, distance_at, interval_at
 
-_CROPS = 5000  # that are paired, at most; a person keeps two before another gets a third
-_BLOCK = 500
-_RESAMPLES = 200
-_LEVEL = 0.95  # of the interval
-_BINS = 15  # of the calibration error
-_KEPT = 10  # times as many near pairs as are false matches, for resamples with many more
+_CROPS = 5000  # that are paired, at most
+_PEOPLE = 4  # seen twice, at least: two in each half
 
 
 class Check(NamedTuple):
@@ -37,7 +28,7 @@ class Check(NamedTuple):
     Attributes:
       false_match_rate: share of the pairs of two people that it accepts.
       true_match_rate: share of the pairs of one person that it accepts.
-      calibration_error: expected calibration error of the probabilities, see `calibration_error`.
+      calibration_error: expected calibration error of the probabilities.
     """
 
     false_match_rate: float
@@ -53,8 +44,8 @@ class Threshold:
       distance: Euclidean, between descriptors.
       false_match_rate: of the pairs it was learned from, asked for.
       interval: of the distance, 95 %, by resampling people.
-      slope: a of the logistic calibration.
-      offset: b.
+      slope: a of the logistic curve, see `calibration.calibrate`.
+      offset: b of it.
       people: that it was learned from.
       held_out: with half of the people, checked on the other half; the mean of both ways.
     """
@@ -80,9 +71,12 @@ class Threshold:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Threshold":
-        """The inverse of `to_dict`."""
-        given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
-        interval, held_out = tuple(values["interval"]), Check(**values["held_out"])
+        """The inverse of `to_dict`. Raises InputError where something is missing."""
+        try:
+            given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+            interval, held_out = tuple(values["interval"]), Check(**values["held_out"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"the threshold kept is damaged ({error}): find it again") from None
         return cls(**given | {"interval": interval, "held_out": held_out})
 
 
@@ -96,7 +90,7 @@ def find_threshold(
 ) -> Threshold:
     """The distance at a false-match rate, and the calibration of probabilities.
 
-    Of more than 5,000 crops so many are drawn, a second crop of everybody before a third of anybody.
+    Of more than 5,000 crops so many are drawn, two of each person before a third of anybody.
 
     Args:
       descriptors: [n, dim] of crops of known people, without junk and distractors.
@@ -106,8 +100,8 @@ def find_threshold(
       seed: of the drawing, of the halves and of the resampling.
 
     Raises:
-      InputError: lengths differ, fewer than four people are seen twice, or too few pairs of two
-        people to tell such a rate.
+      InputError: lengths differ, fewer than four people are seen twice, or there are too few pairs
+        of two people to tell such a rate.
 
     Example:
       >>> random = np.random.default_rng(0)
@@ -119,88 +113,62 @@ def find_threshold(
       >>> print(found.probability([0.01, 1.0]).round(2))
       [1. 0.]
     """
-    names, people = np.unique(np.asarray(identities), return_inverse=True)
-    seen_by = np.zeros(len(people), int)
+    people = np.unique(np.asarray(identities), return_inverse=True)[1]
+    seen_by = None
     if cameras is not None:
         seen_by = np.unique(np.asarray(cameras), return_inverse=True)[1]
-    check_arrays("descriptors [n, dim], identities [n], cameras [n]", descriptors, people, seen_by)
+    others = people if seen_by is None else seen_by
+    check_arrays("descriptors [n, dim], identities [n], cameras [n]", descriptors, people, others)
     if not 0 < false_match_rate < 1:
         raise InputError(f"a false-match rate is above 0 and below 1, got {false_match_rate}")
+    if not np.isfinite(descriptors).all():
+        raise InputError("a descriptor is not finite: embed its image again, or leave it out")
+    if len(people) < 2 * _PEOPLE:
+        raise _too_few(len(people) // 2)
     random = np.random.default_rng(seed)
     kept = _drawn(people, random)
-    data = descriptors[kept], people[kept], seen_by[kept] if cameras is not None else None
-    pairs = _pairs(*data)
-    repeated = np.unique(pairs.first[pairs.same])
-    if len(repeated) < 4:
-        across = "" if cameras is None else " by two cameras"
+    pairs = all_pairs(descriptors[kept], people[kept], None if seen_by is None else seen_by[kept])
+    halves = _halves(pairs, random)
+    strangers = min(int((~half.same).sum()) for half in halves)
+    if strangers < 1 / false_match_rate:
         raise InputError(
-            f"a threshold needs at least four people seen twice{across}, got {len(repeated)} of "
-            f"{len(names)}: index more labelled crops"
+            f"a false-match rate of {false_match_rate:g} needs {1 / false_match_rate:,.0f} pairs "
+            f"of two people in each half of the people, got {strangers:,}: index more crops of "
+            f"known people, or ask for a rate of {1 / max(strangers, 2):.1e} or more"
         )
-    needed = 8 / false_match_rate  # half of the people have a quarter of the pairs
-    if (strangers := np.count_nonzero(~pairs.same)) < needed:
-        raise InputError(
-            f"a false-match rate of {false_match_rate:g} needs {needed:,.0f} pairs of two people, "
-            f"got {strangers:,}: ask for {8 / max(strangers, 9):.0e} or more, or index more crops"
-        )
-    distance = _distance(pairs, false_match_rate)
-    interval = _interval(pairs, false_match_rate, random)
-    # Halves with as many people who can be recognised.
-    half = np.zeros(len(names), bool)
-    half[random.permutation(repeated)[::2]] = True
-    others = random.permutation(np.setdiff1d(np.arange(len(names)), repeated))
-    half[others[::2]] = True
-    first, second = (pairs.among(x) for x in (half, ~half))
-    checks = [_check(a, b, false_match_rate) for a, b in ((first, second), (second, first))]
-    slope, offset = _calibration(pairs)
+    ways = (halves, halves[::-1])
+    checks = [_check(learned, seen, false_match_rate) for learned, seen in ways]
+    slope, offset = calibrate(pairs.distance, pairs.same)
     return Threshold(
-        distance,
+        distance_at(pairs, false_match_rate),
         false_match_rate,
-        interval,
+        interval_at(pairs, false_match_rate, random),
         slope,
         offset,
-        len(names),
+        len(np.union1d(pairs.first, pairs.second)),
         Check(*np.mean(checks, axis=0).tolist()),
     )
 
 
-def calibration_error(
-    probabilities: NDArray, same: NDArray[np.bool_], *, bins: int = _BINS
-) -> float:
-    r"""Expected calibration error, with pairs of one and of two people weighing the same.
-
-    .. math:: \sum_b w_b \, |\bar p_b - \bar y_b|
-
-    over bins of equal width: the share of the weight in the bin, its mean probability and its share
-    of pairs of one person (Naeini et al., 2015).
-
-    Args:
-      probabilities: [pairs] of showing one person.
-      same: [pairs], whether they do; both kinds are there.
-      bins: how many.
-
-    Example:
-      >>> calibration_error(np.array([0.9, 0.9, 0.2]), np.array([True, True, False]))
-      0.15
-    """
-    weights = _even_weights(same)
-    place = np.minimum((probabilities * bins).astype(int), bins - 1)
-    gaps = np.bincount(place, weights * (probabilities - same), bins)
-    return float(np.abs(gaps).sum())
+def _halves(pairs: Pairs, random: np.random.Generator) -> tuple[Pairs, Pairs]:
+    """The pairs within each half of the people, who are drawn; both have people seen twice."""
+    everybody = np.union1d(pairs.first, pairs.second)
+    repeated = np.unique(pairs.first[pairs.same])
+    if len(repeated) < _PEOPLE:
+        raise _too_few(len(repeated))
+    order = np.concatenate(
+        [random.permutation(repeated), random.permutation(np.setdiff1d(everybody, repeated))]
+    )
+    half = np.zeros(everybody[-1] + 1, bool)
+    half[order[::2]] = True
+    return pairs.among(half), pairs.among(~half)
 
 
-class _Pairs(NamedTuple):
-    """Pairs of crops, [pairs] each: distance, the two people, and whether these are one."""
-
-    distance: NDArray[np.float32]
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
-    same: NDArray[np.bool_]
-
-    def among(self, chosen: NDArray[np.bool_]) -> "_Pairs":
-        """Those of chosen people, [people]."""
-        kept = chosen[self.first] & chosen[self.second]
-        return _Pairs(*(x[kept] for x in self))
+def _too_few(repeated: int) -> InputError:
+    return InputError(
+        f"a threshold needs at least {_PEOPLE} known people who are seen twice, by different "
+        f"cameras where these are known; got {repeated}: index more crops of known people"
+    )
 
 
 def _drawn(people: NDArray, random: np.random.Generator) -> NDArray:
@@ -213,80 +181,13 @@ def _drawn(people: NDArray, random: np.random.Generator) -> NDArray:
     return order[np.argsort(np.maximum(nth, 1), kind="stable")[:_CROPS]]
 
 
-def _pairs(rows: NDArray, people: NDArray, cameras: NDArray | None) -> _Pairs:
-    rows = np.asarray(rows, np.float64)
-    norms, found = np.square(rows).sum(1), []
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        squares = norms[block, None] + norms - 2 * rows[block] @ rows.T
-        paired = np.triu(np.ones(squares.shape, bool), start + 1)
-        if cameras is not None:
-            paired &= cameras[block, None] != cameras
-        first, second = np.nonzero(paired)
-        distance = np.sqrt(np.maximum(squares[first, second], 0))
-        found.append((distance.astype(np.float32), people[first + start], people[second]))
-    distance, first, second = (np.concatenate(x) for x in zip(*found, strict=True))
-    return _Pairs(distance, first.astype(np.int32), second.astype(np.int32), first == second)
-
-
-def _distance(pairs: _Pairs, rate: float) -> float:
-    """The greatest distance at which no more than this share of pairs of two people is accepted."""
-    strangers = np.sort(pairs.distance[~pairs.same])
-    return float(strangers[max(int(rate * len(strangers) * (1 + 1e-12)) - 1, 0)])
-
-
-def _interval(pairs: _Pairs, rate: float, random: np.random.Generator) -> tuple[float, float]:
-    """Of `_distance`, by resampling people, not pairs: those of one person are much alike.
-
-    A pair counts as often as its two people are drawn, multiplied (Snijders and Borgatti, 1999).
-    """
-    distance, first, second = (x[~pairs.same] for x in pairs[:3])
-    kept = min(len(distance), int(_KEPT * rate * len(distance)) + _KEPT)
-    near = np.argpartition(distance, kept - 1)[:kept]
-    near = near[np.argsort(distance[near])]
-    people = int(max(first.max(), second.max())) + 1
-    shape = (people, people)
-    counts = coo_array((np.ones(len(first)), (first, second)), shape=shape).tocsr()
-    distance, first, second = distance[near], first[near], second[near]
-    # Numbers of people who have no crop left are drawn for nobody.
-    there = np.union1d(pairs.first, pairs.second)
-    distances = []
-    for _ in range(_RESAMPLES):
-        drawn = np.bincount(random.choice(there, len(there)), minlength=people)[:people]
-        accepted = np.cumsum(drawn[first] * drawn[second])
-        place = np.searchsorted(accepted, rate * (drawn @ counts @ drawn), side="right")
-        distances.append(distance[max(place - 1, 0)])
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(distances, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _check(learned: _Pairs, seen: _Pairs, rate: float) -> Check:
-    accepted = seen.distance <= _distance(learned, rate)
-    slope, offset = _calibration(learned)
+def _check(learned: Pairs, seen: Pairs, rate: float) -> Check:
+    """What is learned on some pairs, on others."""
+    accepted = seen.distance <= distance_at(learned, rate)
+    slope, offset = calibrate(learned.distance, learned.same)
     probabilities = expit(-slope * seen.distance - offset)
     return Check(
         float(accepted[~seen.same].mean()),
         float(accepted[seen.same].mean()),
         calibration_error(probabilities, seen.same),
     )
-
-
-def _calibration(pairs: _Pairs) -> tuple[float, float]:
-    """Slope and offset of the logistic calibration."""
-    from sklearn.linear_model import LogisticRegression
-
-    weights = _even_weights(pairs.same) * 2 * np.count_nonzero(pairs.same)
-    # Alike distances are taken together: a thousand rows say what ten million do.
-    edges = np.linspace(0, pairs.distance.max() * (1 + 1e-6), 1001)
-    place = np.digitize(pairs.distance, edges) - 1
-    sums = [np.bincount(place, weights * (pairs.same == kind), 1000) for kind in (False, True)]
-    middles = np.tile((edges[1:] + edges[:-1]) / 2, 2)[:, None]
-    # The faint regularisation keeps the slope finite where distances part people perfectly.
-    model = LogisticRegression(C=1e4).fit(middles, np.repeat([0, 1], 1000), np.concatenate(sums))
-    return -float(model.coef_[0, 0]), -float(model.intercept_[0])
-
-
-def _even_weights(same: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Of pairs, with those of one and of two people weighing one half each."""
-    return np.where(same, 0.5 / np.count_nonzero(same), 0.5 / np.count_nonzero(~same))
