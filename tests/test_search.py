@@ -13,7 +13,9 @@ from tiny import HEIGHT, WIDTH, numpy_variables
 from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
+from fgsam_jax.retrieval.crop_lists import list_crops
 from fgsam_jax.retrieval.gallery import Gallery
+from fgsam_jax.retrieval.people import group_gallery
 
 TOOL = Path(__file__).parents[1] / "tools" / "search.py"
 
@@ -112,3 +114,70 @@ def test_who_tells_what_it_understood_and_what_not(called, place):
 def test_a_mistake_is_told_in_one_line(called, arguments, message):
     with pytest.raises(InputError, match=message):
         called(*arguments)
+
+
+@pytest.fixture(scope="module")
+def labelled(tool, place):
+    """A gallery of eight people, four crops each, by two cameras."""
+    random = np.random.default_rng(1)
+    (place / "known").mkdir()
+    for person in range(1, 9):
+        look = random.integers(0, 200, (HEIGHT, WIDTH, 3))
+        for n in range(4):
+            pixels = (look + random.integers(0, 56, look.shape)).astype(np.uint8)
+            Image.fromarray(pixels).save(place / "known" / f"{person:04}_c{n % 2 + 1}_{n}.png")
+    Image.fromarray(pixels).save(place / "known" / "-1_c1_0.png")
+
+    def call(*arguments):
+        tool.main([*arguments, "--gallery", str(place / "known people"), "--root", str(place)])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool.startup, "tune", lambda: None)
+        call("index", str(place / "known"), "--run", str(place / "run"))
+        yield call
+
+
+def test_a_threshold_of_known_people_is_kept_and_compare_uses_it(labelled, place, capsys):
+    files = [str(place / "known" / f"000{n}_c1_0.png") for n in (1, 2)]
+    labelled("compare", *files)
+    assert "no threshold is known" in capsys.readouterr().out
+    labelled("threshold", "--false-match-rate", "0.05")
+    printed = capsys.readouterr().out
+    assert "at a false-match rate of 0.05, from 8 people; kept in the gallery" in printed
+    assert "calibration error" in printed
+    with Gallery.open(place / "known people") as gallery:
+        kept = gallery.about["threshold"]
+    low, high = kept["interval"]
+    assert low <= kept["distance"] <= high
+    labelled("compare", *files, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["same"] == (found["distance"] <= kept["distance"])
+    assert found["threshold"] == kept
+    parts = [part["squared_distance"] for part in found["parts"].values()]
+    assert np.mean(parts) == pytest.approx(found["distance"] ** 2, abs=1e-6)
+    labelled("compare", files[0], files[0], "--picture", str(place / "why.png"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("same person: distance 0.000, within the threshold")
+    assert sum(line.startswith(("head ", "whole body ", "gender ")) for line in lines) == 3
+    with Image.open(place / "why.png") as picture:
+        assert picture.width > picture.height > 2 * 256
+
+
+def test_groups_are_a_list_that_index_takes(labelled, place, capsys):
+    labelled("group", "--to", str(place / "groups.csv"), "--crops-each", "4")
+    assert "groups of" in capsys.readouterr().out
+    lines = (place / "groups.csv").read_text().splitlines()
+    assert lines[0] == "path,identity,sureness"
+    assert len(lines) == 1 + 33
+    crops = list_crops([place / "groups.csv"], place)
+    assert {crop.path.exists() for crop in crops} == {True}
+    with Gallery.open(place / "known people") as gallery:
+        names, groups = group_gallery(gallery, 4)
+    assert {x.name: x.identity for x in crops} == {
+        name: str(n) for name, n in zip(names, groups.group, strict=True)
+    }
+
+
+def test_crops_without_people_give_no_threshold(called):
+    with pytest.raises(InputError, match="no crop of the gallery has an identity"):
+        called("threshold")

@@ -3,6 +3,9 @@
     python tools/search.py index CROPS... --run runs/market --gallery people
     python tools/search.py find query.jpg --gallery people [-k 20] [--camera 3] [--picture a.png]
     python tools/search.py who "female, red top, backpack" --gallery people
+    python tools/search.py compare a.jpg b.jpg --gallery people [--picture why.png]
+    python tools/search.py threshold --gallery people [--false-match-rate 0.001]
+    python tools/search.py group --gallery people --to groups.csv
 
 `COMMAND --help` tells what each takes, docs/search.md shows them all.
 """
@@ -22,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Do what the command line says. Raises InputError for what the user can mend."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_index, _add_find, _add_who):
+    for add in (_add_index, _add_find, _add_who, _add_compare, _add_threshold, _add_group):
         add(commands)
     given = parser.parse_args(arguments)
     startup.tune()
@@ -163,6 +166,80 @@ def _who(given: argparse.Namespace) -> None:
         print(show.table(found, list(wanted)))
     if given.picture:
         _save(show.answers(found, expanded(given.root)), given.picture)
+
+
+def _add_compare(commands: Any) -> None:
+    parser = _command(
+        commands, "compare", _compare, "Tell whether two crops show one person, and why."
+    )
+    parser.add_argument("images", nargs=2, metavar="IMAGE", help="the two crops, A and B")
+    parser.add_argument("--run", help="the model's folder, if it is not where index found it")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--picture", help="draw both crops with their part maps into this .png")
+
+
+def _compare(given: argparse.Namespace) -> None:
+    import fgsam_jax
+    from fgsam_jax.retrieval.comparison import compare
+    from fgsam_jax.retrieval.threshold import Threshold
+    from fgsam_jax.visualization import match
+
+    files = [expanded(path) for path in given.images]
+    with _open(given) as gallery:
+        embedder = fgsam_jax.load(_run(given, gallery))
+        gallery.use(embedder)
+        kept = gallery.about.get("threshold")
+    threshold = None if kept is None else Threshold.from_dict(kept)
+    found = compare(embedder.describe(files), embedder.info.attributes, threshold)
+    print(json.dumps(found.to_dict(), indent=1) if given.json else match.report(found))
+    if given.picture:
+        _save(match.picture(found, files, embedder), given.picture)
+
+
+def _add_threshold(commands: Any) -> None:
+    text = "Find the distance at a false-match rate among the gallery's labelled crops; keep it."
+    parser = _command(commands, "threshold", _threshold, text)
+    parser.add_argument("--false-match-rate", type=float, default=1e-3, help="here: 0.001")
+
+
+def _threshold(given: argparse.Namespace) -> None:
+    from fgsam_jax.retrieval.people import keep_threshold
+
+    with _open(given) as gallery:
+        found = keep_threshold(gallery, given.false_match_rate)
+    low, high = found.interval
+    print(
+        f"threshold {found.distance:.3f} (95 %: {low:.3f} to {high:.3f}) at a false-match rate of "
+        f"{found.false_match_rate:g}, from {found.people} people; kept in the gallery"
+    )
+    held = found.held_out
+    print(
+        f"found on half of the people, on the others: false-match rate "
+        f"{held.false_match_rate:.2g}, true-match rate {held.true_match_rate:.3f}, "
+        f"calibration error {held.calibration_error:.3f}"
+    )
+
+
+def _add_group(commands: Any) -> None:
+    text = "Group the crops of a gallery into people, as a .csv that index takes."
+    parser = _command(commands, "group", _group, text)
+    parser.add_argument("--to", default="groups.csv", help="the .csv; here: groups.csv")
+    parser.add_argument(
+        "--crops-each", type=int, default=10, help="about how many crops a person has; here: 10"
+    )
+
+
+def _group(given: argparse.Namespace) -> None:
+    from fgsam_jax.retrieval.people import group_gallery, write_groups
+
+    with _open(given) as gallery:
+        names, groups = group_gallery(gallery, given.crops_each)
+    write_groups(expanded(given.to), names, groups, expanded(given.root))
+    alone = int((groups.group < 0).sum())
+    print(
+        f"wrote {given.to}: {max(0, groups.group.max()):,} groups of {len(names) - alone:,} crops; "
+        f"{alone:,} are alone, with identity -1"
+    )
 
 
 def _save(picture: Any, target: str) -> None:

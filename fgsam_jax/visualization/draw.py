@@ -29,8 +29,8 @@ from fgsam_jax.visualization.layout import (
 _FRAME = 6
 _QUERY = (90, 90, 90)
 # Green and vermilion of Okabe and Ito's palette, which differ for the colour-blind too.
-_RIGHT = (0, 158, 115)
-_WRONG = (213, 94, 0)
+RIGHT = (0, 158, 115)
+WRONG = (213, 94, 0)
 
 # From dark blue over purple and orange to pale yellow, its lightness rising evenly, so that
 # brighter always reads as more.
@@ -85,7 +85,7 @@ def ranked_lists(
         rows.append(
             [_framed(as_tile(query), _QUERY)]
             + [
-                _framed(as_tile(crop), (_RIGHT if hit else _WRONG) if known else PAPER)
+                _framed(as_tile(crop), (RIGHT if hit else WRONG) if known else PAPER)
                 for crop, hit in zip(found, right, strict=True)
             ]
         )
@@ -94,7 +94,7 @@ def ranked_lists(
             + [f"rank {n}\n{text}".strip() for n, text in enumerate(found_captions, 1)]
         )
     picture = grid(rows, captions, first_column_gap=2 * MARGIN)
-    legend = [(_QUERY, "query"), (_RIGHT, "same person"), (_WRONG, "another person")]
+    legend = [(_QUERY, "query"), (RIGHT, "same person"), (WRONG, "another person")]
     return stacked(picture, colour_key(legend)) if known else picture
 
 
@@ -122,9 +122,9 @@ def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) 
     rows = []
     for image, parts in zip(images, heat, strict=True):
         tile = as_tile(image)
-        rows.append([tile, *(_overlay(tile, parts[..., part]) for part in range(heat.shape[3]))])
+        rows.append([tile, *(overlay(tile, parts[..., part]) for part in range(heat.shape[3]))])
     header = ["image", *(name.replace("_", " ") for name in part_names)]
-    return stacked(grid(rows, header=header), _ramp_key())
+    return stacked(grid(rows, header=header), ramp_key())
 
 
 def contact_sheet(
@@ -172,7 +172,8 @@ def _ramp(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
 
 
-def _overlay(tile: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
+def overlay(tile: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
+    """A tile in grey under the colours of a heat map [rows, columns] that covers it."""
     low, high = heat.min(), heat.max()
     level = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
     smooth = Image.fromarray(level.astype(np.float32)).resize(tile.size, Image.Resampling.BICUBIC)
@@ -184,7 +185,8 @@ def _overlay(tile: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
     return Image.fromarray(np.round(blended).astype(np.uint8))
 
 
-def _ramp_key() -> Image.Image:
+def ramp_key() -> Image.Image:
+    """What the colours of `overlay` mean, a bar from least to most."""
     bar = Image.fromarray(np.tile(_ramp(np.linspace(0, 1, 160)), (12, 1, 1)))
     low, high = "least in its map", "most"
     left = MARGIN + text_size(low)[0] + 8

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgsam_jax.checkpoint import restore
+from fgsam_jax.checkpoint import CheckpointInfo, restore
 from fgsam_jax.data import Table
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
@@ -41,11 +41,19 @@ def draw_results(workdir: Path, datasets: Datasets, which: str = "last") -> list
     written = [folder / "ranked_lists.png"]
     _ranked_lists(shown, gallery, rule, *found).save(written[0])
     if info.kind != "baseline":
-        crops = jnp.asarray(shown.images[:_CROPS])
-        parsed = jax.jit(lambda v: _pose(forward(info.model(), v, crops)).parsed)(variables)
+        crops = np.asarray(shown.images[:_CROPS])
         written.append(folder / "part_maps.png")
-        draw.part_maps(np.asarray(crops), part_maps(parsed), PARTS).save(written[1])
+        draw.part_maps(crops, part_responses(info, variables, crops), PARTS).save(written[1])
     return written
+
+
+def part_responses(
+    info: CheckpointInfo, variables: dict[str, Any], crops: np.ndarray
+) -> np.ndarray:
+    """The `part_maps` of a model with a pose net for uint8 RGB crops [n, height, width, 3]."""
+    images = jnp.asarray(crops)
+    parsed = jax.jit(lambda v: _pose(forward(info.model(), v, images)).parsed)(variables)
+    return part_maps(parsed)
 
 
 def part_maps(parsed: jax.Array) -> np.ndarray:

@@ -9,7 +9,8 @@ from tiny import HEIGHT, WIDTH, numpy_variables
 from fgsam_jax.checkpoint import CheckpointInfo
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS
-from fgsam_jax.retrieval.description import part_visibility
+from fgsam_jax.retrieval.comparison import compare
+from fgsam_jax.retrieval.description import Description, part_visibility
 from fgsam_jax.retrieval.embedder import Embedder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, 3)).astype(np.uint8)
@@ -75,6 +76,27 @@ def test_a_part_is_as_visible_as_its_joints_are_sure(full):
     assert set(found.visibility) == set(PARTS)
     for part, seen in wanted.items():
         np.testing.assert_allclose(found.visibility[part], seen, atol=1e-5)
+
+
+def test_the_squared_distance_of_two_crops_is_the_mean_of_their_parts(full):
+    embedder, found, _ = full
+    for second in (1, 2):
+        places = [0, second]
+        attributes = {name: x[places] for name, x in found.attributes.items()}
+        visibility = {name: x[places] for name, x in found.visibility.items()}
+        rows = found.descriptor[places]
+        told = compare(
+            Description(rows, found.branches, attributes, visibility), embedder.info.attributes
+        )
+        squared = float(np.linalg.norm(rows[0] - rows[1])) ** 2
+        assert squared > 1e-3
+        assert list(told.parts) == [*sorted(set(PARTS) - {"plenary"}), "plenary"]
+        parts = [part.squared_distance for part in told.parts.values()]
+        assert np.mean(parts) == pytest.approx(squared, abs=1e-6)
+        assert told.distance**2 == pytest.approx(squared, abs=1e-6)
+        assert sum(part.share for part in told.parts.values()) == pytest.approx(1)
+        assert told.parts["head"].visibility == tuple(visibility["head"])
+        assert set(told.attributes) == {x.name for x in MARKET1501}
 
 
 def test_no_joint_counts_for_more_than_1_or_less_than_0():

@@ -28,21 +28,21 @@ def key(size=14, border=4):
 
 def test_a_ranked_list_frames_right_crops_green_and_wrong_ones_red():
     sheet = draw.ranked_lists([GREY] * 2, [[GREY] * 3] * 2, [[1, 0, 0], [0, 0, 0]])
-    assert count(sheet, draw._RIGHT) == frame() + key()
-    assert count(sheet, draw._WRONG) == 5 * frame() + key()
+    assert count(sheet, draw.RIGHT) == frame() + key()
+    assert count(sheet, draw.WRONG) == 5 * frame() + key()
 
 
 def test_frames_follow_the_order_of_the_ranking():
     sheet = pixels(draw.ranked_lists([GREY], [[GREY] * 2], [[False, True]]))
-    rank_1 = np.flatnonzero((sheet[100] == draw._WRONG).all(axis=-1))
-    rank_2 = np.flatnonzero((sheet[100] == draw._RIGHT).all(axis=-1))
+    rank_1 = np.flatnonzero((sheet[100] == draw.WRONG).all(axis=-1))
+    rank_2 = np.flatnonzero((sheet[100] == draw.RIGHT).all(axis=-1))
     assert len(rank_1) == len(rank_2) == 2 * 6
     assert rank_1.max() < rank_2.min()
 
 
 def test_rows_of_a_ranked_list_may_differ_in_length():
     sheet = draw.ranked_lists([GREY] * 2, [[GREY], [GREY] * 3], [[True], [True] * 3])
-    assert count(sheet, draw._RIGHT) == 4 * frame() + key()
+    assert count(sheet, draw.RIGHT) == 4 * frame() + key()
 
 
 def test_captions_take_room_and_ink():
