@@ -26,8 +26,8 @@ from fgsam_jax.metrics.distances import Frame, Targets, squared_distances
 from fgsam_jax.metrics.protocol import Protocol
 
 # These bound the memory; the ranks do not depend on them.
-_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_TILE_BYTES = 32 * 2**20
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TILE_BYTES = 32 * 2**20
 _GALLERY_BYTES = 16 * 2**20
 
 
@@ -69,8 +69,8 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
             before[hit] += np.count_nonzero(tied)
         return hits.ranks(before)
 
-    size = _TILE_BYTES // 8 // _THREADS // (dtype.itemsize * matrix.shape[1])
-    with ThreadPoolExecutor(_THREADS) as pool:
+    size = TILE_BYTES // 8 // THREADS // (dtype.itemsize * matrix.shape[1])
+    with ThreadPoolExecutor(THREADS) as pool:
         for block in protocol.blocks():
             found = list(pool.map(work, even_parts(block, size)))
             yield Ranks(*(np.concatenate(x) for x in zip(*found, strict=True)))
@@ -103,16 +103,16 @@ def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Ite
     """
     frame = Frame.around(queries, gallery)
     columns = max(1, _GALLERY_BYTES // (4 * gallery.shape[1]))
-    rows = _TILE_BYTES // _THREADS // (4 * min(columns, len(gallery)))
+    rows = TILE_BYTES // THREADS // (4 * min(columns, len(gallery)))
     # Every thread multiplies for itself: a library's own threads would wait for one another.
-    with ThreadPoolExecutor(_THREADS) as pool, threadpool_limits(1, "blas"):
+    with ThreadPoolExecutor(THREADS) as pool, threadpool_limits(1, "blas"):
         for block in protocol.blocks():
             hits = _measured(queries, gallery, protocol, block)
             before = np.zeros(len(hits.columns), np.int64)
             for part in even_parts(slice(0, len(protocol.kept)), columns):
                 targets = Targets(gallery[protocol.kept[part]], frame)
                 count = partial(_before, queries, hits, block.start, targets, part, protocol)
-                before += np.concatenate(list(pool.map(count, even_parts(block, rows, _THREADS))))
+                before += np.concatenate(list(pool.map(count, even_parts(block, rows, THREADS))))
             yield hits.ranks(before)
 
 

@@ -294,8 +294,8 @@ def test_scores_do_not_depend_on_blocks_and_threads(
     distances = np.sum((q[:, None] - g) ** 2, axis=-1)
     labels = q_ids, q_cams, g_ids, g_cams
     expected = evaluate(*SETS[name]), evaluate_distances(distances, *labels)
-    monkeypatch.setattr(ranking, "_THREADS", threads)
-    monkeypatch.setattr(ranking, "_TILE_BYTES", tile_bytes)
+    monkeypatch.setattr(ranking, "THREADS", threads)
+    monkeypatch.setattr(ranking, "TILE_BYTES", tile_bytes)
     monkeypatch.setattr(ranking, "_GALLERY_BYTES", gallery_bytes)
     monkeypatch.setattr(protocol, "_PAIRS", pairs)
     assert_identical(evaluate(*SETS[name]), expected[0])
