@@ -230,6 +230,20 @@ class Compute:
 
 
 @dataclass
+class Evaluation:
+    """What is worked out at a phase's end beside its row of the table; all by the same protocol."""
+
+    # k-reciprocal re-ranking (Zhong et al., 2017) with k1 20, k2 6, lambda 0.3.
+    re_ranking: bool = False
+    # Average and alpha query expansion by 5 gallery images, alpha 3: fast-reid's.
+    query_expansion: bool = False
+    verification: bool = False  # ROC, the true-match rate at false-match rates of 1e-4 to 1e-1
+    camera_pairs: bool = False  # rank-1 and mAP of each camera's queries in each camera's gallery
+    single_shot: bool = False  # CMC with one image of each person in the gallery, 10 random draws
+    per_query: bool = False  # a CSV file of every query: average precision, first hit, nearest miss
+
+
+@dataclass
 class Log:
     """How often to save and to show."""
 
@@ -253,6 +267,7 @@ class Config:
     loss: Loss = field(default_factory=Loss)
     compute: Compute = field(default_factory=Compute)
     phases: tuple[Phase, ...] = ()
+    evaluation: Evaluation = field(default_factory=Evaluation)
     evaluation_batch: Batch = 128
     mirror: bool = False  # average the embeddings of image and mirrored image, at twice the cost
     restore: Literal["last", "best"] = "last"  # which checkpoint of a phase is evaluated
@@ -325,6 +340,7 @@ def from_dict(values: dict) -> Config:
         f.name: f.type for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)
     }
     try:
+        values = {"evaluation": {}, **values}  # earlier versions did not know it
         made = {name: kind(**values[name]) for name, kind in sections.items()}
         phases = tuple(_phase_from_dict(phase) for phase in values["phases"])
         return Config(**{**values, **made, "phases": phases})

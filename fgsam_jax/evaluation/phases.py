@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder, restore
-from fgsam_jax.config import Config
+from fgsam_jax.config import Config, Evaluation
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
+from fgsam_jax.evaluation.further import write_queries
 from fgsam_jax.evaluation.pose import evaluate_pose
 from fgsam_jax.evaluation.reid import evaluate, mean_colour
 from fgsam_jax.models.factory import initial_variables
@@ -15,9 +16,18 @@ from fgsam_jax.runtime.output import say
 
 
 def evaluate_phase(
-    info: CheckpointInfo, variables: dict[str, Any], datasets: Datasets
+    info: CheckpointInfo,
+    variables: dict[str, Any],
+    datasets: Datasets,
+    asked: tuple[Evaluation, Path] | None = None,
 ) -> dict[str, Any]:
     """What a phase's model scores on its test split, as plain values for JSON.
+
+    Args:
+      info: of the phase's checkpoint.
+      variables: of its model.
+      datasets: of the configuration.
+      asked: `config.evaluation`, and the run's folder for its CSV file; None: the scores alone.
 
     Returns:
       "title", "headline" (one line) and either "evaluation", of `Evaluation.to_dict`, and "map",
@@ -38,7 +48,10 @@ def evaluate_phase(
         datasets.table("query"),
         datasets.table("gallery"),
         info.attributes,
+        asked[0] if asked else None,
     )
+    if asked and asked[0].per_query:
+        write_queries(asked[1] / f"queries_{info.phase}.csv", result.asked[1])
     headline = f"rank-1 {100 * result.scores.rank(1):.2f}, mAP {100 * result.scores.map:.2f}"
     if result.repeated:
         headline += f" ({result.repeated} of {result.queries} queries are gallery images too)"
@@ -64,7 +77,9 @@ def renewed_results(
             continue
         info, variables, _ = restore(workdir, phase.name, config.restore)
         info.config.evaluation_batch = config.evaluation_batch
-        renewed[phase.name] = held | evaluate_phase(info, variables, datasets)
+        renewed[phase.name] = held | evaluate_phase(
+            info, variables, datasets, (config.evaluation, workdir)
+        )
         say(f"{phase.name}: its test images have changed since it finished, it is scored anew")
     return renewed
 
@@ -102,7 +117,7 @@ def restored_results(config: Config, workdir: Path, datasets: Datasets) -> list[
         _check_split(info, config, datasets)
         info.config.evaluation_batch = config.evaluation_batch
         info.config.mirror = config.mirror
-        result = evaluate_phase(info, variables, datasets)
+        result = evaluate_phase(info, variables, datasets, (config.evaluation, workdir))
         say(f"{phase.name}: restored step {step}, {result['headline']}")
         results.append(result)
     if not results:

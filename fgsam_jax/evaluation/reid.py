@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fgsam_jax import metrics
+from fgsam_jax import config, metrics
 from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
+from fgsam_jax.evaluation.further import further_figures
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.metrics.protocol import Protocol, is_junk
 from fgsam_jax.retrieval.inference import Embedded
@@ -24,6 +25,7 @@ class Evaluation:
       same_camera: the rule for gallery images of the query's own camera, see `metrics.evaluate`.
       queries: how many there are.
       repeated: how many of them are in the gallery too, byte for byte.
+      asked: what `config.evaluation` asks for, of `further_figures`, and the rows of its CSV file.
     """
 
     scores: metrics.Scores
@@ -32,6 +34,7 @@ class Evaluation:
     same_camera: str
     queries: int
     repeated: int
+    asked: tuple[dict, list[list]] = ({}, [])
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -42,6 +45,7 @@ class Evaluation:
             "same_camera": self.same_camera,
             "queries": self.queries,
             "repeated": self.repeated,
+            "further": self.asked[0],
         }
 
 
@@ -50,6 +54,7 @@ def evaluate(
     query: Table,
     gallery: Table,
     attributes: Sequence[Attribute] = (),
+    asked: config.Evaluation | None = None,
 ) -> Evaluation:
     """Scores of an embedding by the Market-1501 protocol, as far as cameras are known.
 
@@ -59,6 +64,7 @@ def evaluate(
       gallery: images to find them in; junk is left out, it never counts.
       attributes: that the embedding answers; those that the set does not know, or knows with
         other classes, are not scored.
+      asked: what else to work out.
 
     Raises:
       InputError: an empty set, or no query has anything to find.
@@ -93,7 +99,8 @@ def evaluate(
     if query.contents is not None and gallery.contents is not None:
         repeated = int(np.isin(query.contents, gallery.contents).sum())
     ranked = scores("descriptor"), scores("plenary")
-    return Evaluation(*ranked, told, rule, len(query), repeated)
+    further = further_figures(asked, *found, query, gallery, rule) if asked else ({}, [])
+    return Evaluation(*ranked, told, rule, len(query), repeated, further)
 
 
 def check_matches(query: Table, gallery: Table) -> None:

@@ -12,7 +12,7 @@ _RULES = {
 
 
 def report(rows: Sequence[dict]) -> str:
-    """All results, then the attributes of the last row, if it has any."""
+    """All results, what `config.evaluation` asked for, and the attributes of the last row."""
     text = f"{results_table(rows)}\n{_RULES[rows[0]['evaluation']['same_camera']]}" if rows else ""
     if rows and rows[0]["evaluation"].get("repeated"):
         first = rows[0]["evaluation"]
@@ -20,10 +20,65 @@ def report(rows: Sequence[dict]) -> str:
             f"\n{first['repeated']:,} of {first['queries']:,} query images are gallery images too, "
             f"byte for byte: unless the rule leaves these out, the figures are too good."
         )
+    text += further_tables(rows)
     attributes = rows[-1]["evaluation"]["attributes"] if rows else {}
     if attributes:
         text += f"\n\nAttributes of {rows[-1]['title']}:\n" + attribute_table(attributes)
     return text
+
+
+def further_tables(rows: Sequence[dict]) -> str:
+    """What `config.evaluation` asked for, each under its exact name.
+
+    Args:
+      rows: as for `results_table`; those without such figures are left out.
+    """
+    text = ""
+    told = [(row["title"], row["evaluation"].get("further", {})) for row in rows]
+    for name in dict.fromkeys(name for _, further in told for name in further):
+        found = [(title, further[name]) for title, further in told if name in further]
+        text += f"\n\n{found[0][1]['name']}:\n"
+        if name == "camera_pairs":
+            text += "\n".join(f"{title}\n{_pairs_table(value)}" for title, value in found[-1:])
+        elif name == "verification":
+            rates = list(found[0][1]["true_match_rate"])
+            head = ["", *(f"TMR at {rate}" for rate in rates), "area", "positives", "negatives"]
+            lines = [[title, *_verified(value)] for title, value in found]
+            text += aligned([head, *lines])
+        elif name == "single_gallery_shot":
+            lines = [
+                [title, *(f"{100 * value['cmc'][k - 1]:.2f}" for k in (1, 5, 10))]
+                for title, value in found
+            ]
+            text += aligned([["", *_COLUMNS[:3]], *lines])
+        else:
+            lines = [
+                [title, *(f"{100 * x:.2f}" for x in _figures(value)), str(value["valid_queries"])]
+                for title, value in found
+            ]
+            text += aligned([["", *_COLUMNS], *lines])
+    return text
+
+
+def _verified(value: dict) -> list[str]:
+    rates = [f"{100 * rate:.2f}" for rate in value["true_match_rate"].values()]
+    counts = [f"{value[name]:,}" for name in ("positives", "negatives")]
+    return [*rates, f"{100 * value['area']:.2f}", *counts]
+
+
+def _pairs_table(value: dict) -> str:
+    """Rank-1 and mAP, a line for each query camera and a column for each gallery camera."""
+    cells = {
+        (pair["query_camera"], pair["gallery_camera"]): f"{100 * pair['cmc'][0]:.1f} / "
+        f"{100 * pair['map']:.1f}"
+        for pair in value["pairs"]
+    }
+    queries, galleries = (sorted({pair[side] for pair in cells}) for side in (0, 1))
+    head = ["rank-1 / mAP", *(f"in camera {camera}" for camera in galleries)]
+    lines = [
+        [f"camera {one}", *(cells.get((one, other), "-") for other in galleries)] for one in queries
+    ]
+    return aligned([head, *lines])
 
 
 def results_table(rows: Sequence[dict]) -> str:

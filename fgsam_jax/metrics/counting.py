@@ -21,10 +21,12 @@ class Ranks(NamedTuple):
     Attributes:
       counts: [queries], how many positives each has.
       ranks: [positives], from 1, query after query and rising within each.
+      columns: [positives], the column of each.
     """
 
     counts: NDArray[np.int64]
     ranks: NDArray[np.int64]
+    columns: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class Hits:
           before: [positives], the number of negatives before each.
         """
         place = np.arange(len(before)) - self.starts[self.rows]
-        return Ranks(np.diff(self.starts), before + place + 1)
+        return Ranks(np.diff(self.starts), before + place + 1, self.columns)
 
 
 def look_up(

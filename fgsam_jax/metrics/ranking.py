@@ -35,7 +35,8 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
     """Ranks by given distances, compared as they are.
 
     Args:
-      matrix: [queries, gallery] with the junk still in; read block by block, it may be on disk.
+      matrix: [queries, gallery] with the junk still in; read block by block, it may be on disk
+        or worked out when indexed.
       protocol: of the same queries and gallery.
 
     Yields:
@@ -70,7 +71,7 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
         return hits.ranks(before)
 
     size = TILE_BYTES // 8 // THREADS // (dtype.itemsize * matrix.shape[1])
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool, threadpool_limits(1, "blas"):
         for block in protocol.blocks():
             found = list(pool.map(work, even_parts(block, size)))
             yield Ranks(*(np.concatenate(x) for x in zip(*found, strict=True)))

@@ -113,20 +113,14 @@ def evaluate(
       >>> scores.cmc[:2], scores.map, scores.valid_queries  # the second query's twin is dropped
       (array([0.5, 1. ]), 0.75, 2)
     """
-    queries = _embeddings("query", query_embeddings)
-    gallery = _embeddings("gallery", gallery_embeddings)
-    if queries.shape[1] != gallery.shape[1]:
-        raise InputError(
-            f"Query embeddings have {queries.shape[1]} dimensions and gallery embeddings "
-            f"{gallery.shape[1]}: both must come from one model."
-        )
-    protocol = Protocol(
+    queries, gallery, protocol = checked(
+        query_embeddings,
         query_identities,
         query_cameras,
+        gallery_embeddings,
         gallery_identities,
         gallery_cameras,
         same_camera,
-        (len(queries), len(gallery)),
     )
     return _scores(ranking.of_embeddings(queries, gallery, protocol), protocol, max_rank)
 
@@ -148,7 +142,8 @@ def evaluate_distances(
 
     Args:
       distances: [queries, gallery], smaller is more alike; infinity is allowed, NaN is not.
-        Compared as they are from float32 on, whole numbers of more than 16 bits as float64.
+        Compared as they are from float32 on, whole numbers of more than 16 bits as float64. What
+        works its rows out when it is indexed, as `retrieval.rerank.Reranked`, is never held whole.
       query_identities: [queries] int.
       query_cameras: [queries] int.
       gallery_identities: [gallery] int.
@@ -167,7 +162,8 @@ def evaluate_distances(
       >>> scores.rank(1), scores.rank(2), round(scores.map, 4)  # (1/2 + 2/3) / 2
       (0.0, 1.0, 0.5833)
     """
-    matrix = numbers("Distances", distances, "[queries, gallery]")
+    lazy = hasattr(distances, "dtype") and not hasattr(distances, "__array__")
+    matrix: Any = distances if lazy else numbers("Distances", distances, "[queries, gallery]")
     protocol = Protocol(
         query_identities,
         query_cameras,
@@ -177,6 +173,35 @@ def evaluate_distances(
         matrix.shape,
     )
     return _scores(ranking.of_distances(matrix, protocol), protocol, max_rank)
+
+
+def checked(
+    query_embeddings: ArrayLike,
+    query_identities: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_embeddings: ArrayLike,
+    gallery_identities: ArrayLike,
+    gallery_cameras: ArrayLike,
+    same_camera: str,
+) -> tuple[NDArray[Any], NDArray[Any], Protocol]:
+    """Both sets of embeddings and the protocol of an evaluation; see `evaluate`."""
+    queries = _embeddings("query", query_embeddings)
+    gallery = _embeddings("gallery", gallery_embeddings)
+    if queries.shape[1] != gallery.shape[1]:
+        raise InputError(
+            f"Query embeddings have {queries.shape[1]} dimensions and gallery embeddings "
+            f"{gallery.shape[1]}: both must come from one model."
+        )
+    protocol = Protocol(
+        query_identities,
+        query_cameras,
+        gallery_identities,
+        gallery_cameras,
+        same_camera,
+        (len(queries), len(gallery)),
+    )
+    protocol.refuse_nobody()
+    return queries, gallery, protocol
 
 
 def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores:

@@ -94,6 +94,7 @@ def _settings(values: dict) -> dict:
         "init",
         "compute",
         "log",
+        "evaluation",
         "evaluation_batch",
         "restore",
         "references",

@@ -51,7 +51,8 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
         gc.collect()  # cycles would hold device memory: `startup.tune` lets Python look rarely
         # What is reported is what the checkpoint gives back.
         info, variables, _ = restore(workdir, phase.name, config.restore, exact=True)
-        result = evaluate_phase(info, variables, datasets) | {"seconds": seconds}
+        asked = config.evaluation, workdir
+        result = evaluate_phase(info, variables, datasets, asked) | {"seconds": seconds}
         say(f"{phase.name}: {result['headline']} after {seconds:.0f} s")
         results[phase.name] = result
         write_atomically(path, json.dumps(results, indent=1))
