@@ -115,9 +115,30 @@ def part_maps(images: NDArray[Any], maps: ArrayLike, part_names: Sequence[str]) 
     rows = []
     for image, parts in zip(images, heat, strict=True):
         tile = as_tile(image)
-        rows.append([tile, *(_overlay(tile, parts[..., part]) for part in range(heat.shape[3]))])
+        rows.append(
+            [tile, *(part_overlay(image, parts[..., part]) for part in range(heat.shape[3]))]
+        )
     header = ["image", *(name.replace("_", " ") for name in part_names)]
     return stacked(grid(rows, header=header), _ramp_key())
+
+
+def part_overlay(image: Crop, heat: NDArray[Any]) -> Image.Image:
+    """A crop in grey under the colours of one map, see `part_maps`.
+
+    Args:
+      image: [height, width, 3] uint8 RGB.
+      heat: [rows, columns] of any grid that covers the image.
+    """
+    tile, heat = as_tile(image), np.asarray(heat, np.float64)
+    low, high = heat.min(), heat.max()
+    level = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    smooth = Image.fromarray(level.astype(np.float32)).resize(tile.size, Image.Resampling.BICUBIC)
+    level = np.clip(np.asarray(smooth, np.float64), 0, 1)
+    grey = np.asarray(tile.convert("L"), np.float64)[..., None]
+    # Grey under the colours: the crop's own colours would be read as heat.
+    weight = 0.25 + 0.5 * level[..., None]
+    blended = weight * _ramp(level) + (1 - weight) * grey
+    return Image.fromarray(np.round(blended).astype(np.uint8))
 
 
 def contact_sheet(
@@ -163,18 +184,6 @@ def _ramp(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     stops = np.linspace(0, 1, len(_RAMP))
     channels = [np.interp(values, stops, _RAMP[:, channel]) for channel in range(3)]
     return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
-
-
-def _overlay(tile: Image.Image, heat: NDArray[np.float64]) -> Image.Image:
-    low, high = heat.min(), heat.max()
-    level = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
-    smooth = Image.fromarray(level.astype(np.float32)).resize(tile.size, Image.Resampling.BICUBIC)
-    level = np.clip(np.asarray(smooth, np.float64), 0, 1)
-    grey = np.asarray(tile.convert("L"), np.float64)[..., None]
-    # Grey under the colours: the crop's own colours would be read as heat.
-    weight = 0.25 + 0.5 * level[..., None]
-    blended = weight * _ramp(level) + (1 - weight) * grey
-    return Image.fromarray(np.round(blended).astype(np.uint8))
 
 
 def _ramp_key() -> Image.Image:
