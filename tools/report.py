@@ -8,7 +8,7 @@ needed; the file has no script and fetches nothing.
 import argparse
 from pathlib import Path
 
-from fgsam_jax.experiments.report.write import REPORT, write_report
+from fgsam_jax.experiments.report.build import REPORT, build_report
 from fgsam_jax.runtime.entry import one_line
 from fgsam_jax.runtime.files import expanded
 
@@ -21,7 +21,7 @@ def main() -> None:
     folders = [expanded(run) for run in arguments.runs]
     to = folders[0] / REPORT if len(folders) == 1 else Path("comparison.html")
     to = expanded(arguments.to) if arguments.to else to
-    write_report(folders, to)
+    to.write_text(build_report(folders), encoding="ascii")
     print(f"wrote {to}")
 
 

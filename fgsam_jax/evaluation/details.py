@@ -1,14 +1,32 @@
 """What only a report shows of an evaluation: ranked lists to look at, mAP by pair of cameras."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsam_jax.metrics.breakdown import QueryResults, by_camera_pair, per_query
+from fgsam_jax.metrics import ranking
+from fgsam_jax.metrics.breakdown import by_camera_pair
+from fgsam_jax.metrics.precision import query_scores
 from fgsam_jax.metrics.protocol import Protocol
 
 _EACH, _RANKS = 4, 10
+
+
+class Queries(NamedTuple):
+    """What was found for each query that has a positive.
+
+    Attributes:
+      row: [n], of the query.
+      positives: [n], how many images there are to find.
+      precision: [n], its average precision.
+      rank: [n], of the first hit.
+    """
+
+    row: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    precision: NDArray[np.float64]
+    rank: NDArray[np.int64]
 
 
 def details(rows: tuple, same_camera: str) -> dict[str, Any]:
@@ -24,7 +42,11 @@ def details(rows: tuple, same_camera: str) -> dict[str, Any]:
     """
     query_rows, identities, cameras, gallery_rows, gallery_identities, gallery_cameras = rows
     protocol = Protocol(identities, cameras, gallery_identities, gallery_cameras, same_camera)
-    found = per_query(*rows, same_camera=same_camera)
+    ranks = list(ranking.of_embeddings(query_rows, gallery_rows, protocol))
+    counts = np.concatenate([block.counts for block in ranks])
+    asked = np.flatnonzero(counts)
+    scores = np.concatenate([query_scores(block) for block in ranks])
+    found = Queries(asked, counts[asked], scores[:, 1], scores[:, 0].astype(int))
     lists = ranked_lists(found, protocol, query_rows, gallery_rows, identities)
     if same_camera == "keep":
         return {"lists": lists}
@@ -41,7 +63,7 @@ def details(rows: tuple, same_camera: str) -> dict[str, Any]:
     return {"lists": lists, "camera_pairs": pairs}
 
 
-def chosen_queries(found: QueryResults, identities: NDArray[np.integer]) -> dict[str, list[int]]:
+def chosen_queries(found: Queries, identities: NDArray[np.integer]) -> dict[str, list[int]]:
     """Queries of different people with the highest, the median and the lowest average precision.
 
     Of equally precise ones those with more images to find come first.
@@ -51,29 +73,35 @@ def chosen_queries(found: QueryResults, identities: NDArray[np.integer]) -> dict
       identities: [queries], of all queries.
 
     Returns:
-      Rows of queries by "best", "median" and "worst", at most four each and none twice.
+      Rows of queries by "best", "median" and "worst", at most four each and no person twice.
 
     Example:
-      >>> found = per_query(...)  # doctest: +SKIP
-      >>> chosen_queries(found, query.identities)["worst"]  # doctest: +SKIP
-      [17, 120, 3, 44]
+      >>> rows, precision = np.arange(3), np.array([0.5, 1.0, 0.0])
+      >>> chosen_queries(Queries(rows, rows + 1, precision, rows + 1), np.array([7, 8, 9]))
+      {'best': [1], 'median': [0], 'worst': [2]}
     """
-    order = np.lexsort((-found.positives, -found.average_precision))
+    precision, positives = found.precision, found.positives
+    order = np.lexsort((-positives, -precision))
     middle = np.argsort(np.abs(np.arange(len(order)) - (len(order) - 1) / 2), kind="stable")
+    places = {
+        "best": order,
+        "worst": np.lexsort((-positives, precision)),
+        "median": order[middle],
+    }
+    people = len(np.unique(identities[found.row]))
+    each = min(_EACH, max(1, people // len(places)))
     taken: set[int] = set()
-    chosen = {}
-    for name, places in (("best", order), ("worst", order[::-1]), ("median", order[middle])):
-        rows: list[int] = []
-        for row in found.query[places].tolist():
-            if len(rows) < _EACH and int(identities[row]) not in taken:
-                rows.append(row)
+    chosen: dict[str, list[int]] = {"best": [], "median": [], "worst": []}
+    for group, ordered in places.items():
+        for row in found.row[ordered].tolist():
+            if len(chosen[group]) < each and int(identities[row]) not in taken:
+                chosen[group].append(row)
                 taken.add(int(identities[row]))
-        chosen[name] = rows
-    return {name: chosen[name] for name in ("best", "median", "worst")}
+    return chosen
 
 
 def ranked_lists(
-    found: QueryResults,
+    found: Queries,
     protocol: Protocol,
     query_rows: NDArray[Any],
     gallery_rows: NDArray[Any],
@@ -99,12 +127,12 @@ def ranked_lists(
             candidates, positive = protocol.candidates(row)
             distances = np.linalg.norm(gallery_rows[candidates] - query_rows[row], axis=1)
             best = np.argsort(distances, kind="stable")[:_RANKS]
-            place = int(np.flatnonzero(found.query == row)[0])
+            place = int(np.flatnonzero(found.row == row)[0])
             lists.append(
                 {
                     "group": group,
                     "query": row,
-                    "average_precision": float(found.average_precision[place]),
+                    "average_precision": float(found.precision[place]),
                     "rank": int(found.rank[place]),
                     "positives": int(found.positives[place]),
                     "found": candidates[best].tolist(),

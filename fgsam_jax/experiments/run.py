@@ -13,7 +13,7 @@ from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import reference_rows, restored_results
 from fgsam_jax.experiments import tables
-from fgsam_jax.experiments.report.write import REPORT, write_report
+from fgsam_jax.experiments.report.build import REPORT, build_report
 from fgsam_jax.metrics.protocol import UNKNOWN_CAMERA, is_person
 from fgsam_jax.models.factory import check_backbone
 from fgsam_jax.runtime import distributed
@@ -140,7 +140,7 @@ def _write_report(workdir: Path) -> Path:
     """The report of what the run has left; of several processes the first writes."""
     path = workdir / REPORT
     if distributed.first():
-        write_report([workdir], path)
+        write_atomically(path, build_report([workdir]))
     return path
 
 

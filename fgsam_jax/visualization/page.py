@@ -16,14 +16,14 @@ _LONGEST = 2000  # characters of a text
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --faint: #6b6b6b; --line: #d4d4d4;
-  --shade: #2b7bba; --right: #009e73; --wrong: #d55e00;
+  --right: #009e73; --wrong: #d55e00;
   --c0: #0072b2; --c1: #d55e00; --c2: #009e73; --c3: #cc79a7; --c4: #b8860b; --c5: #3aa3dd;
   --c6: #7a5195; --c7: #777; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --paper: #161616; --faint: #a0a0a0; --line: #424242;
     --c0: #4aa8e0; --c1: #f08030; --c2: #2cc59a; --c4: #e0b030; --c6: #b28ad0; --c7: #aaa; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 75rem; color: var(--ink);
+body { margin: 0 auto; padding: 1rem; max-width: 82rem; color: var(--ink);
   background: var(--paper); font: 15px/1.45 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; } p { margin: .4rem 0; max-width: 50rem; }
@@ -32,9 +32,8 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; } p { margin: .4rem 0; max-width: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .4rem 0; }
 caption { text-align: left; } td, th { padding: .15rem .55rem; text-align: right; }
 th { font-weight: 600; white-space: nowrap; } thead th { border-bottom: 1px solid var(--line); }
-tr > :first-child { text-align: left; padding-left: 0; } .text td { text-align: left; }
-.text td { overflow-wrap: anywhere; min-width: 4rem; }
-.heat td { background: color-mix(in srgb, var(--shade) calc(var(--share) * 70%), transparent); }
+tr > :first-child { text-align: left; padding-left: 0; }
+.text td, .text th { text-align: left; } .told td { overflow-wrap: anywhere; }
 .row { display: flex; flex-wrap: wrap; gap: .4rem 1.4rem; align-items: flex-start; }
 .crops { display: flex; flex-wrap: wrap; gap: .3rem; margin: .3rem 0 .9rem; }
 figure { margin: 0; } .crops figure { width: 4.6rem; font-size: .75rem; }
@@ -50,7 +49,8 @@ svg .line { fill: none; stroke-width: 2; }
 .key i { display: inline-block; width: .8rem; height: .8rem; margin-right: .3rem;
   vertical-align: -.1rem; }
 @media (max-width: 40rem) { body { padding: .7rem; font-size: 14px; }
-  .crops figure { width: 17%; } .crops .query { margin-right: 0; } }
+  tbody th { white-space: normal; min-width: 6.5rem; } .crops { gap: .2rem; }
+  .crops figure { width: calc((100% - 1rem) / 6); } .crops .query { margin-right: 0; } }
 """
 
 
@@ -81,7 +81,7 @@ def element(tag: str, *children: Child, **attributes: str) -> Element:
 
 
 def document(title: str, *body: Child) -> str:
-    """A whole page as text."""
+    """A whole page as text, in ASCII: no program can take its encoding for another."""
     head = element("head", element("meta", charset="utf-8"))
     view = {"name": "viewport", "content": "width=device-width, initial-scale=1"}
     head.append(element("meta", **view))
@@ -90,7 +90,7 @@ def document(title: str, *body: Child) -> str:
     style.text = _STYLE
     head.append(style)
     page = element("html", head, element("body", element("h1", title), *body), lang="en")
-    return "<!DOCTYPE html>\n" + ElementTree.tostring(page, encoding="unicode", method="html")
+    return "<!DOCTYPE html>\n" + ElementTree.tostring(page, "us-ascii", "html").decode("ascii")
 
 
 def section(title: str, *children: Child) -> Element:
@@ -104,7 +104,7 @@ def table(rows: Sequence[Sequence[str]], *, caption: str = "", kind: str = "") -
     Args:
       rows: of as many cells each.
       caption: above the table.
-      kind: "text" for cells to the left.
+      kind: "text" for cells to the left, "text told" if the second holds long ones.
     """
     head, *lines = rows
     body = (element("tr", _heading(first, "row"), *_cells(rest)) for first, *rest in lines)
@@ -131,7 +131,7 @@ def heat_table(
     made = table(rows, caption=caption, kind="heat")
     for line, values in zip(made.findall(".//tbody/tr"), shares, strict=True):
         for cell, share in zip(line.findall("td"), values, strict=True):
-            cell.set("style", f"--share: {share or 0:.3f}")
+            cell.set("style", f"background: rgb(43 123 186 / {70 * (share or 0):.0f}%)")
     return made
 
 

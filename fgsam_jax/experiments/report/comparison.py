@@ -82,7 +82,7 @@ def _curves(named: dict[str, RunFiles]) -> list[Element]:
     charts = []
     for phase, title in _phases(named).items():
         scores = {name: score_curve(run, phase, "mAP") for name, run in named.items()}
-        if any(scores.values()):
+        if any(len(curve) > 1 for curve in scores.values()):
             charts.append(line_chart(f"{title}: mAP in %", scores, low=0))
         total = {name: run.curve(phase, "mean", "total") for name, run in named.items()}
         charts.append(line_chart(f"{title}: sum of all losses", total))

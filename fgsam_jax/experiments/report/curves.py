@@ -8,18 +8,26 @@ _SIGNS = ("d_ap", "d_an", "lambda", "active")
 _ASIDE = {"total", "identity_accuracy", *_SIGNS}
 # Descriptors have length 1, and distances reach to 2.
 _COLLAPSED = 0.1
+_HOW_OFTEN = (
+    "Dots are scores at a phase's end; config.log.evaluate_every scores every so many epochs too."
+)
 
 
-def curves(run: RunFiles) -> Element:
-    """All curves of a run that its log has."""
-    trained = [phase["name"] for phase in run.phases if run.epochs.get(phase["name"])]
-    charts = [chart for name in trained for chart in _losses(run, name)]
-    return element(
-        "div",
-        section("Scores by epoch", element("div", *_scores(run, trained), class_="row")),
-        section("Losses by epoch", element("div", *charts, class_="row")) if charts else None,
-        *(_collapse(run, name) for name in trained if _signs(run, name)),
-    )
+def scores(run: RunFiles) -> Element:
+    """Rank-1, mAP and the accuracy of the identity classifier by epoch."""
+    charts = element("div", *_scores(run, _trained(run)), class_="row")
+    return section("Scores by epoch", element("p", _HOW_OFTEN), charts)
+
+
+def losses(run: RunFiles) -> list[Element]:
+    """The losses of each phase by epoch, and the signs of collapse where triplets are trained."""
+    charts = [chart for name in _trained(run) for chart in _losses(run, name)]
+    shown = [section("Losses by epoch", element("div", *charts, class_="row"))] if charts else []
+    return [*shown, *(_collapse(run, name) for name in _trained(run) if _signs(run, name))]
+
+
+def _trained(run: RunFiles) -> list[str]:
+    return [phase["name"] for phase in run.phases if run.epochs.get(phase["name"])]
 
 
 def score_curve(run: RunFiles, phase: str, name: str) -> Curve:

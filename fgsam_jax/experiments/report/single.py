@@ -1,7 +1,7 @@
 """The report of one run."""
 
 from fgsam_jax.experiments import tables
-from fgsam_jax.experiments.report.curves import curves
+from fgsam_jax.experiments.report.curves import losses, scores
 from fgsam_jax.experiments.report.files import RunFiles
 from fgsam_jax.experiments.report.options import changed_options
 from fgsam_jax.experiments.report.pictures import parts, ranked
@@ -26,23 +26,32 @@ def reported(run: RunFiles) -> str:
             *(element("p", note) for note in tables.notes(rows)),
         ),
         section("What was run", *_what(run)),
-        curves(run),
-        section("Cumulative matching (CMC)", cmc_chart({row["title"]: row for row in rows})),
+        scores(run),
+        section(
+            "Cumulative matching (CMC)",
+            cmc_chart({row["title"]: row for row in _phases_first(rows)}),
+        ),
         _camera_pairs(rows[-1]),
-        section("Attributes", *_attributes(run, attributes)) if attributes else None,
         ranked(run),
         parts(run),
+        section("Attributes", *_attributes(run, attributes)) if attributes else None,
+        *losses(run),
         section("Time and memory", html_table(_costs(run))),
     )
 
 
-def cmc_chart(rows: dict[str, dict], title: str = "all rows") -> Element:
+def _phases_first(rows: list[dict]) -> list[dict]:
+    """The references at the end: a phase has one colour in all charts."""
+    return sorted(rows, key=lambda row: "seconds" not in row)
+
+
+def cmc_chart(rows: dict[str, dict], title: str = "") -> Element:
     """The CMC of rows of the table by name."""
     found = {
         name: list(enumerate((100 * x for x in row["evaluation"]["scores"]["cmc"]), 1))
         for name, row in rows.items()
     }
-    heading = f"{title}: queries with a hit among the first k, in %"
+    heading = f"{title + ': ' if title else ''}queries with a hit among the first k, in %"
     return line_chart(heading, found, x="k", low=0)
 
 
@@ -70,7 +79,7 @@ def _what(run: RunFiles) -> list[Child]:
     head = ["phase", "model", "starts from", "triplet", "epochs", "batch", "learning rate"]
     changed = changed_options(config)
     return [
-        html_table([["", ""], *told], kind="text"),
+        html_table([["", ""], *told], kind="text told"),
         html_table([head, *phases], kind="text"),
         element("h3", "Options that differ from the defaults"),
         element("p", ", ".join(f"{name}={value}" for name, value in changed.items()) or "none"),

@@ -1,4 +1,4 @@
-"""Writes a report, or a comparison, from what runs have left in their folders."""
+"""A report, or a comparison, of what runs have left in their folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,32 +7,29 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.experiments.report.comparison import compared
 from fgsam_jax.experiments.report.files import read_runs
 from fgsam_jax.experiments.report.single import reported
-from fgsam_jax.runtime.output import write_atomically
 
 REPORT = "report.html"
 
 
-def write_report(folders: Sequence[Path], to: Path) -> None:
-    """Write the report of a run, or a comparison of several; one file of HTML without script.
+def build_report(folders: Sequence[Path]) -> str:
+    """The report of a run, or a comparison of several: one file of HTML without script, in ASCII.
 
-    Neither the data sets nor JAX's devices are needed.
+    Neither the data sets nor JAX are needed.
 
     Args:
       folders: of finished runs; that of a run with `config.repeats` stands for all of them.
-      to: the file.
 
     Raises:
       InputError: a folder holds no finished run, or what it holds is damaged.
 
     Example:
-      >>> write_report([Path("runs/demo")], Path("demo.html"))  # doctest: +SKIP
+      >>> page = build_report([Path("runs/demo")])  # doctest: +SKIP
     """
     try:
         runs = [run for folder in folders for run in read_runs(folder)]
-        page = reported(runs[0]) if len(runs) == 1 else compared(runs)
+        return reported(runs[0]) if len(runs) == 1 else compared(runs)
     except InputError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         names = ", ".join(map(str, folders))
         raise InputError(f"what {names} holds of a run is damaged: {error!r}") from None
-    write_atomically(to, page)
