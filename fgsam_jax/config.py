@@ -251,7 +251,7 @@ class Log:
     save_every: Count = 1  # epochs between checkpoints
     keep: Count = 2  # last checkpoints of a phase that are kept, beside the best
     evaluate_every: Natural = 0  # epochs between evaluations inside a phase; 0: at its end only
-    pictures: bool = True
+    pictures: bool = True  # ranked lists and part maps in the report
 
 
 @dataclass

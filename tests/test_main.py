@@ -66,13 +66,17 @@ def config(rendered):
     return tiny.config(rendered, (BASE,), log=Log(pictures=True), references=True)
 
 
-def test_a_run_prints_and_writes_its_table_and_pictures(command, config, workdir):
+def test_a_run_prints_and_writes_its_table_and_report(command, config, workdir):
     printed = command(config, workdir)
     assert "mean colour of the crop" in printed
     assert "untrained Base" in printed
     written = json.loads((workdir / "table.json").read_text())
     assert [row["title"] for row in written["rows"]][-1] == "Base"
-    assert (workdir / "pictures" / "ranked_lists.png").is_file()
+    lists = json.loads((workdir / "pictures.json").read_text())["lists"]
+    page = (workdir / "report.html").read_text()
+    assert [one["group"] for one in lists] == ["best", "median", "worst"]
+    assert all(one["query"]["name"] in page for one in lists)
+    assert page.count("<img") == sum(1 + len(one["found"]) for one in lists)
 
 
 def test_evaluation_gives_the_rows_of_training(command, config, workdir):

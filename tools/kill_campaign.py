@@ -86,13 +86,13 @@ def outcome(workdir: Path) -> dict[str, Any]:
     results = json.loads((workdir / "results.json").read_text())
     rows = json.loads((workdir / "table.json").read_text())["rows"]
     for row in (*results.values(), *rows):
-        row.pop("seconds", None)
+        for spent in ("seconds", "memory"):
+            row.pop(spent, None)
     found = {"results": results, "table": rows, "log": (workdir / "log.jsonl").read_text()}
     for phase in results:
         leaves = jax.tree_util.tree_leaves_with_path(restore(workdir, phase)[1])
         found[phase] = [(jax.tree_util.keystr(p), np.asarray(x).tobytes()) for p, x in leaves]
-    for path in sorted((workdir / "pictures").iterdir()):
-        found[path.name] = path.read_bytes()
+    found["pictures"] = (workdir / "pictures.json").read_text()
     return found
 
 

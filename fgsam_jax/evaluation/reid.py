@@ -1,13 +1,15 @@
 """The Market-1501 protocol on the images of a query and a gallery set."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from fgsam_jax import config, metrics
 from fgsam_jax.data import Table
 from fgsam_jax.errors import InputError
+from fgsam_jax.evaluation.details import details
 from fgsam_jax.evaluation.further import further_figures
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.metrics.protocol import Protocol, is_junk
@@ -26,6 +28,7 @@ class Evaluation:
       queries: how many there are.
       repeated: how many of them are in the gallery too, byte for byte.
       asked: what `config.evaluation` asks for, of `further_figures`, and the rows of its CSV file.
+      details: what a report shows beside, of `evaluation.details`; empty where nothing is asked.
     """
 
     scores: metrics.Scores
@@ -35,6 +38,7 @@ class Evaluation:
     queries: int
     repeated: int
     asked: tuple[dict, list[list]] = ({}, [])
+    details: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -46,6 +50,7 @@ class Evaluation:
             "queries": self.queries,
             "repeated": self.repeated,
             "further": self.asked[0],
+            **self.details,
         }
 
 
@@ -64,7 +69,7 @@ def evaluate(
       gallery: images to find them in; junk is left out, it never counts.
       attributes: that the embedding answers; those that the set does not know, or knows with
         other classes, are not scored.
-      asked: what else to work out.
+      asked: what else to work out; None: the scores alone.
 
     Raises:
       InputError: an empty set, or no query has anything to find.
@@ -75,16 +80,12 @@ def evaluate(
     rule = metrics.camera_rule(query.cameras, gallery.cameras)
     found = embed(query.images, "query"), embed(gallery.images, "gallery")
 
-    def scores(field: str) -> metrics.Scores:
-        return metrics.evaluate(
-            found[0][field],
-            query.identities,
-            query.cameras,
-            found[1][field],
-            gallery.identities,
-            gallery.cameras,
-            same_camera=rule,
-        )
+    def rows(kind: str) -> tuple:
+        own = found[0][kind], query.identities, query.cameras
+        return *own, found[1][kind], gallery.identities, gallery.cameras
+
+    def scores(kind: str) -> metrics.Scores:
+        return metrics.evaluate(*rows(kind), same_camera=rule)
 
     told = {}
     for attribute in attributes:
@@ -100,7 +101,8 @@ def evaluate(
         repeated = int(np.isin(query.contents, gallery.contents).sum())
     ranked = scores("descriptor"), scores("plenary")
     further = further_figures(asked, *found, query, gallery, rule) if asked else ({}, [])
-    return Evaluation(*ranked, told, rule, len(query), repeated, further)
+    beside = details(rows("descriptor"), rule) if asked else {}
+    return Evaluation(*ranked, told, rule, len(query), repeated, further, beside)
 
 
 def check_matches(query: Table, gallery: Table) -> None:

@@ -6,19 +6,25 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from fgsam_jax.config import Config, Data, Init, PoseData, Synthetic
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import reference_rows, restored_results
 from fgsam_jax.experiments import tables
+from fgsam_jax.experiments.report.build import REPORT, build_report
+from fgsam_jax.metrics.protocol import UNKNOWN_CAMERA, is_person
 from fgsam_jax.models.factory import check_backbone
 from fgsam_jax.runtime import distributed
 from fgsam_jax.runtime.files import expanded
 from fgsam_jax.runtime.lock import sole_run
+from fgsam_jax.runtime.machine import machine
 from fgsam_jax.runtime.output import disk_errors_in_one_line, say, write_atomically
 from fgsam_jax.training.initialize import phase_info
 from fgsam_jax.training.loop import REMEDY, train
-from fgsam_jax.visualization.results import draw_results
+from fgsam_jax.version import versions
+from fgsam_jax.visualization.results import keep_pictures
 
 Section = TypeVar("Section", Data, PoseData, Init, Synthetic)
 
@@ -52,8 +58,10 @@ def _run_all(config: Config, workdir: Path, *, training: bool) -> None:
     if runs:
         written = _write_table(workdir, config, training, runs=runs)
         say(f"\nMean and standard deviation of {len(runs)} runs:\n{tables.spread_table(runs)}")
+        if training and len(runs) > 1:
+            written.append(_write_report(workdir))
         if written:
-            say(f"\nwrote {written[0]}")
+            say("\nwrote " + ", ".join(map(str, written)))
 
 
 def each_run(config: Config, workdir: Path) -> list[tuple[Config, Path]]:
@@ -115,16 +123,43 @@ def _run_once(config: Config, workdir: Path, *, training: bool) -> list[dict]:
         report = tables.report(rows)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{workdir / 'results.json'} is damaged: {error!r}. {REMEDY}") from None
-    written = _write_table(workdir, config, training, rows=rows)
+    about = {"about": _about(datasets)} if training else {}
+    written = _write_table(workdir, config, training, rows=rows, **about)
     say("\n" + report)
-    if training and config.log.pictures:
-        written += draw_results(workdir, datasets, config.restore)
+    if training:
+        if config.log.pictures:
+            lists = rows[-1]["evaluation"].get("lists", [])  # earlier versions left none
+            written.append(keep_pictures(workdir, datasets, lists, config.restore))
+        written.append(_write_report(workdir))
     if written:
         say("\nwrote " + ", ".join(map(str, written)))
     return rows
 
 
-def _write_table(workdir: Path, config: Config, training: bool, **content: list) -> list[Path]:
+def _write_report(workdir: Path) -> Path:
+    """The report of what the run has left; of several processes the first writes."""
+    path = workdir / REPORT
+    if distributed.first():
+        write_atomically(path, build_report([workdir]))
+    return path
+
+
+def _about(datasets: Datasets) -> dict[str, Any]:
+    """What made a run's numbers beside its configuration, as plain values for JSON."""
+    tables = {split: datasets.table(split) for split in ("train", "query", "gallery")}
+    splits = {
+        split: {
+            "images": len(table),
+            "identities": len(np.unique(table.identities[is_person(table.identities)])),
+            "cameras": len(np.unique(table.cameras[table.cameras > UNKNOWN_CAMERA])),
+        }
+        for split, table in tables.items()
+    }
+    classes = tables["train"].classes
+    return {"versions": versions(), "machine": machine(), "splits": splits, "classes": classes}
+
+
+def _write_table(workdir: Path, config: Config, training: bool, **content: Any) -> list[Path]:
     """Keep rows or runs beside the configuration; an evaluation may lack the right to write."""
     path = workdir / ("table.json" if training else "evaluation.json")
     text = json.dumps({"config": dataclasses.asdict(config), **content}, indent=1)

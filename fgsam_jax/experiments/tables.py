@@ -13,13 +13,7 @@ _RULES = {
 
 def report(rows: Sequence[dict]) -> str:
     """All results, what `config.evaluation` asked for, and the attributes of the last row."""
-    text = f"{results_table(rows)}\n{_RULES[rows[0]['evaluation']['same_camera']]}" if rows else ""
-    if rows and rows[0]["evaluation"].get("repeated"):
-        first = rows[0]["evaluation"]
-        text += (
-            f"\n{first['repeated']:,} of {first['queries']:,} query images are gallery images too, "
-            f"byte for byte: unless the rule leaves these out, the figures are too good."
-        )
+    text = "\n".join([results_table(rows), *notes(rows)]) if rows else ""
     text += further_tables(rows)
     attributes = rows[-1]["evaluation"]["attributes"] if rows else {}
     if attributes:
@@ -81,8 +75,25 @@ def _pairs_table(value: dict) -> str:
     return aligned([head, *lines])
 
 
+def notes(rows: Sequence[dict]) -> list[str]:
+    """What a reader of the table must know: the rule for cameras, queries in the gallery."""
+    first = rows[0]["evaluation"]
+    lines = [_RULES[first["same_camera"]]]
+    if first.get("repeated"):
+        lines.append(
+            f"{first['repeated']:,} of {first['queries']:,} query images are gallery images too, "
+            f"byte for byte: unless the rule leaves these out, the figures are too good."
+        )
+    return lines
+
+
 def results_table(rows: Sequence[dict]) -> str:
-    """Rank-k, the three mAPs and mINP in percent, one line for each row.
+    """`results_cells` as text."""
+    return aligned(results_cells(rows))
+
+
+def results_cells(rows: Sequence[dict]) -> list[list[str]]:
+    """Rank-k, the three mAPs and mINP in percent, one line for each row below the headings.
 
     Args:
       rows: each with "title", "evaluation" (of `Evaluation.to_dict`) and, for trained ones,
@@ -96,11 +107,16 @@ def results_table(rows: Sequence[dict]) -> str:
         plenary = f"{100 * evaluation['plenary']['map']:.2f}"
         seconds = f"{row['seconds']:.0f} s" if "seconds" in row else ""
         lines.append([row["title"], *figures, plenary, seconds])
-    return aligned([["", *_COLUMNS, "mAP plenary", "training"], *lines])
+    return [["", *_COLUMNS, "mAP plenary", "training"], *lines]
 
 
 def spread_table(runs: Sequence[Sequence[dict]]) -> str:
-    """The figures of `results_table` as mean and standard deviation (of the sample) over runs.
+    """`spread_cells` as text."""
+    return aligned(spread_cells(runs))
+
+
+def spread_cells(runs: Sequence[Sequence[dict]]) -> list[list[str]]:
+    """The figures of `results_cells` as mean and standard deviation (of the sample) over runs.
 
     Args:
       runs: of the same rows.
@@ -112,10 +128,15 @@ def spread_table(runs: Sequence[Sequence[dict]]) -> str:
         columns = [[100 * value for value in column] for column in zip(*figures, strict=True)]
         spread = [f"{mean(x):.2f} ± {stdev(x) if len(x) > 1 else 0:.2f}" for x in columns]
         lines.append([rows[0]["title"], *spread])
-    return aligned([["", *_COLUMNS[:-1], "mAP plenary"], *lines])
+    return [["", *_COLUMNS[:-1], "mAP plenary"], *lines]
 
 
 def attribute_table(attributes: dict[str, dict]) -> str:
+    """`attribute_cells` as text."""
+    return aligned(attribute_cells(attributes))
+
+
+def attribute_cells(attributes: dict[str, dict]) -> list[list[str]]:
     """Accuracy in percent beside what always answering the most frequent class gives."""
     names = ("accuracy", "majority", "balanced_accuracy", "f1")
     rows = [
@@ -125,7 +146,7 @@ def attribute_table(attributes: dict[str, dict]) -> str:
     means = [sum(scores[f] for scores in attributes.values()) / len(attributes) for f in names]
     rows.append(["mean", *(f"{100 * mean:.1f}" for mean in means), ""])
     head = ["attribute", "accuracy", "majority", "balanced", "F1", "images"]
-    return aligned([head, *rows])
+    return [head, *rows]
 
 
 def _figures(scores: dict) -> list[float]:

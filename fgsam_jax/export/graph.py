@@ -121,7 +121,8 @@ class Graph:
         if kind not in ("Add", "Mul") or len(constants) != 1 or not node or node.kind != "Conv":
             return None
         x, weights, bias = node.inputs
-        assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
+        assert isinstance(weights, np.ndarray)
+        assert isinstance(bias, np.ndarray)
         (constant,) = constants
         if constant.size > 1 and constant.shape != (1, len(weights), 1, 1):
             return None

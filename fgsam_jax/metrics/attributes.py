@@ -31,6 +31,7 @@ class AttributeScores:
       balanced_accuracy: mean recall over the classes that occur among the labels.
       f1: mean F1 over the classes that occur among the labels or the predictions (macro).
       labelled: how many images have a label.
+      confusion: [classes][classes] numbers of images, rows true and columns predicted.
     """
 
     accuracy: float
@@ -38,6 +39,7 @@ class AttributeScores:
     balanced_accuracy: float
     f1: float
     labelled: int
+    confusion: tuple[tuple[int, ...], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The scores as plain numbers, ready for JSON."""
@@ -77,11 +79,11 @@ def attribute_scores(predictions: ArrayLike, labels: ArrayLike, classes: int) ->
                 f"but found {wrong[0]}."
             )
     if not len(true):
-        return AttributeScores(np.nan, np.nan, np.nan, np.nan, 0)
+        return AttributeScores(np.nan, np.nan, np.nan, np.nan, 0, ((0,) * classes,) * classes)
 
-    # Diagonal, row sums and column sums of the confusion matrix.
-    right = np.bincount(true[true == predicted], minlength=classes)
-    support, answers = (np.bincount(x, minlength=classes) for x in (true, predicted))
+    pairs = np.bincount(true * classes + predicted, minlength=classes**2)
+    confusion = pairs.reshape(classes, classes)
+    right, support, answers = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     seen, named = support > 0, support + answers > 0
     return AttributeScores(
         accuracy=float(right.sum() / len(true)),
@@ -89,4 +91,5 @@ def attribute_scores(predictions: ArrayLike, labels: ArrayLike, classes: int) ->
         balanced_accuracy=float(np.mean(right[seen] / support[seen])),
         f1=float(np.mean(2 * right[named] / (support + answers)[named])),
         labelled=len(true),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )

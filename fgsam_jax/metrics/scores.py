@@ -163,7 +163,7 @@ def evaluate_distances(
       (0.0, 1.0, 0.5833)
     """
     lazy = hasattr(distances, "dtype") and not hasattr(distances, "__array__")
-    matrix = distances if lazy else numbers("Distances", distances, "[queries, gallery]")
+    matrix: Any = distances if lazy else numbers("Distances", distances, "[queries, gallery]")
     protocol = Protocol(
         query_identities,
         query_cameras,

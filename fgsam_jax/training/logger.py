@@ -18,7 +18,8 @@ class PhaseLog:
     """The log of one phase, written by the first process.
 
     `workdir/log.jsonl` gets a line for every few steps and one for each epoch, with every loss
-    and metric; TensorBoard gets the same under `workdir/tensorboard/<phase>`.
+    and metric, and one for each evaluation; TensorBoard gets the same under
+    `workdir/tensorboard/<phase>`.
     """
 
     def __init__(
@@ -63,6 +64,12 @@ class PhaseLog:
         self._board.flush()
         self._epoch = []
         self._started = time.monotonic()
+
+    def scores(self, step: int, values: dict[str, float]) -> None:
+        """Note an evaluation after a step, at an epoch's end."""
+        epoch = step // self._per_epoch
+        self._write({"phase": self._phase, "epoch": epoch, "step": step, "scores": values})
+        self._board.add(step, values)
 
     def _write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")

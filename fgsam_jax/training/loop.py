@@ -10,6 +10,7 @@ from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import evaluate_phase, renewed_results
 from fgsam_jax.runtime.files import read_json
+from fgsam_jax.runtime.machine import peak_memory
 from fgsam_jax.runtime.output import say, write_atomically
 from fgsam_jax.training.kept_config import changed_phases, record_config
 from fgsam_jax.training.phase import PhaseTraining
@@ -29,7 +30,7 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
       datasets: of the configuration.
 
     Returns:
-      What each phase scored, see `evaluate_phase`, with its "seconds".
+      What each phase scored, see `evaluate_phase`, with its "seconds" and "memory".
 
     Raises:
       InputError: something given cannot be used; the message says what.
@@ -52,7 +53,10 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
         # What is reported is what the checkpoint gives back.
         info, variables, _ = restore(workdir, phase.name, config.restore, exact=True)
         asked = config.evaluation, workdir
-        result = evaluate_phase(info, variables, datasets, asked) | {"seconds": seconds}
+        result = evaluate_phase(info, variables, datasets, asked) | {
+            "seconds": seconds,
+            "memory": peak_memory(),
+        }
         say(f"{phase.name}: {result['headline']} after {seconds:.0f} s")
         results[phase.name] = result
         write_atomically(path, json.dumps(results, indent=1))

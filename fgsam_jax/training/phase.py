@@ -134,6 +134,9 @@ class PhaseTraining:
             result = evaluate_phase(self._info, variables, self._datasets)
             say(f"{self._phase.name} epoch {epoch}: {result['headline']}")
             scored = result.get("map")
+            if self._log and scored is not None:
+                rank_1 = result["evaluation"]["scores"]["cmc"][0]
+                self._log.scores(step, {"rank-1": rank_1, "mAP": scored})
         if scored is not None or epoch % log.save_every == 0 or step == self._last:
             spent = {"seconds": time.monotonic() - self._begun}
             save_state(self._checkpoints, self._state, self._info.to_dict() | spent, scored)

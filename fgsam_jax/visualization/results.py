@@ -1,50 +1,59 @@
-"""Pictures of a trained model: its ranked lists and what each part branch looks at (Fig. 6)."""
+"""Pictures of a trained model for its report: ranked lists, what each part looks at (Fig. 6)."""
 
+import json
+from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from fgsam_jax.checkpoint import CheckpointInfo, restore
 from fgsam_jax.data import Table
+from fgsam_jax.data.images import encode
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
-from fgsam_jax.metrics.protocol import Protocol, camera_rule, is_junk
+from fgsam_jax.metrics.protocol import is_junk
 from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.models.pose_net import Pose
-from fgsam_jax.retrieval.inference import BatchedEmbedding, forward
-from fgsam_jax.runtime import distributed
+from fgsam_jax.retrieval.inference import forward
+from fgsam_jax.runtime.output import write_atomically
 from fgsam_jax.visualization import draw
+from fgsam_jax.visualization.layout import as_tile
 
-_QUERIES, _RANKS, _CROPS = 8, 10, 6
+PICTURES = "pictures.json"
+_HEIGHT, _QUALITY, _CROPS = 128, 80, 6
 
 
-def draw_results(workdir: Path, datasets: Datasets, which: str = "last") -> list[Path]:
-    """Draw the last phase of a run, its last or best checkpoint, into workdir/pictures.
+def keep_pictures(
+    workdir: Path, datasets: Datasets, lists: Sequence[dict], which: str = "last"
+) -> Path:
+    """Write small pictures of the last phase's results to workdir/pictures.json.
 
-    Of several processes all embed, and the first writes. Returns the files written.
+    They are in the file themselves (JPEG in base64), so that a report needs no data set: "lists",
+    as given with images, names, identities and cameras, and "parts", the part maps of some queries.
+
+    Args:
+      workdir: of a run.
+      datasets: of its configuration.
+      lists: of `evaluation.details.ranked_lists`, of the last phase.
+      which: "last" or "best", its checkpoint.
     """
-    info, variables, _ = restore(workdir, which=which)
-    folder = workdir / "pictures"
-    folder.mkdir(exist_ok=True)
     query, gallery = datasets.table("query"), datasets.table("gallery")
     gallery = gallery.select(~is_junk(gallery.identities))
-    rule = camera_rule(query.cameras, gallery.cameras)
-    shown = query.select(np.linspace(0, len(query) - 1, min(_QUERIES, len(query))).astype(int))
-    size, mirror = info.config.evaluation_batch, info.config.mirror
-    embedding = BatchedEmbedding(info.model(), variables, size, mirror=mirror)
-    found = [embedding(table.images)["descriptor"] for table in (shown, gallery)]
-    if not distributed.first():
-        return []
-    written = [folder / "ranked_lists.png"]
-    _ranked_lists(shown, gallery, rule, *found).save(written[0])
-    if info.kind != "baseline":
-        crops = np.asarray(shown.images[:_CROPS])
-        written.append(folder / "part_maps.png")
-        draw.part_maps(crops, part_responses(info, variables, crops), PARTS).save(written[1])
-    return written
+    shown = [_with_pictures(one, query, gallery) for one in lists]
+    rows = [one["query"] for one in lists]
+    rows = rows[:: 2 if len(rows) > _CROPS else 1]  # of the best, the median and the worst alike
+    if not rows:
+        rows = np.linspace(0, len(query) - 1, min(_CROPS, len(query))).astype(int).tolist()
+    info, variables, _ = restore(workdir, which=which)
+    parts = [] if info.kind == "baseline" else _parts(info, variables, query.select(np.array(rows)))
+    path = workdir / PICTURES
+    write_atomically(path, json.dumps({"lists": shown, "parts": parts}))
+    return path
 
 
 def part_responses(
@@ -70,41 +79,49 @@ def part_maps(parsed: jax.Array) -> np.ndarray:
     return np.sqrt(np.square(maps) @ part_channels().T.astype(np.float32))
 
 
+def _parts(info: CheckpointInfo, variables: dict[str, Any], table: Table) -> list[dict]:
+    """Each crop beside its part maps."""
+    crops = np.asarray(table.images[:])
+    found = part_responses(info, variables, crops)
+    return [
+        {
+            **_described(table, row),
+            "maps": {
+                part: _jpeg(draw.overlay(as_tile(crop), maps[..., place]))
+                for place, part in enumerate(PARTS)
+            },
+        }
+        for row, (crop, maps) in enumerate(zip(crops, found, strict=True))
+    ]
+
+
 def _pose(outputs: Outputs) -> Pose:
     assert outputs.pose is not None
     return outputs.pose
 
 
-def _ranked_lists(
-    query: Table, gallery: Table, rule: str, query_rows: np.ndarray, gallery_rows: np.ndarray
-) -> Any:
-    """The best gallery images of each query, of those that an evaluation ranks for it.
-
-    Args:
-      query: [queries] images.
-      gallery: [gallery] images.
-      rule: for images of the query's own camera, see `metrics.evaluate`.
-      query_rows: [queries, dim], their descriptors.
-      gallery_rows: [gallery, dim].
-    """
-    protocol = Protocol(query.identities, query.cameras, gallery.identities, gallery.cameras, rule)
-    lists: list[Any] = []
-    correct, captions = [], []
-    for row in range(len(query)):
-        candidates, same = protocol.candidates(row)
-        distances = np.linalg.norm(gallery_rows - query_rows[row], axis=1)
-        order = np.argsort(distances[candidates], kind="stable")[:_RANKS]
-        best = candidates[order]
-        lists.append(gallery.images[best])
-        correct.append(same[order])
-        captions.append(
-            [f"{distances[i]:.2f}\n{_who(gallery.identities[i], gallery.cameras[i])}" for i in best]
+def _with_pictures(ranked: dict, query: Table, gallery: Table) -> dict:
+    found = [
+        {**_described(gallery, row), "distance": distance, "correct": correct}
+        for row, distance, correct in zip(
+            ranked["found"], ranked["distances"], ranked["correct"], strict=True
         )
-    heads = list(map(_who, query.identities, query.cameras))
-    return draw.ranked_lists(
-        query.images, lists, correct, query_captions=heads, gallery_captions=captions
-    )
+    ]
+    figures = {name: ranked[name] for name in ("group", "average_precision", "rank", "positives")}
+    return {**figures, "query": _described(query, ranked["query"]), "found": found}
 
 
-def _who(identity: int, camera: int) -> str:
-    return f"id {identity} c{camera}" if camera else f"id {identity}"
+def _described(table: Table, row: int) -> dict[str, Any]:
+    return {
+        "jpeg": _jpeg(Image.fromarray(np.asarray(table.images[row]))),
+        "name": str(table.names[row]),
+        "identity": int(table.identities[row]),
+        "camera": int(table.cameras[row]),
+    }
+
+
+def _jpeg(picture: Image.Image) -> str:
+    """A small JPEG in base64."""
+    picture = picture.copy()
+    picture.thumbnail((_HEIGHT, _HEIGHT))
+    return b64encode(encode(picture, "JPEG", quality=_QUALITY)).decode()

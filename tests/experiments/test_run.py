@@ -23,6 +23,7 @@ def test_a_table_is_written_before_it_is_printed(monkeypatch, tmp_path, repeats,
             raise BrokenPipeError
 
     monkeypatch.setattr(run, work, lambda *_, **__: [row("Base", 0.5)])
+    monkeypatch.setattr(run, "_about", lambda _: {})
     monkeypatch.setattr(run, "say", cannot_print)
     config = Config(phases=(Phase("base", model="baseline"),), repeats=repeats)
     with pytest.raises(BrokenPipeError):

@@ -461,6 +461,7 @@ def test_attribute_scores_of_a_small_table_are_as_worked_by_hand():
     # Class 0: 2 of 3 labels, 2 of 3 answers; class 1: 1 of 1 and 1 of 2; class 2: none of 1.
     assert scores.f1 == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
     assert scores.to_dict()["labelled"] == 5
+    assert scores.confusion == ((2, 1, 0, 0), (0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0))
 
 
 def test_always_answering_the_majority_gains_nothing_over_it():

@@ -25,6 +25,16 @@ def test_a_damaged_tail_of_the_log_is_dropped_and_the_rest_stays(tmp_path, tail)
     assert path.read_text() == good[: len(good) * 2 // 3]
 
 
+def test_an_evaluation_is_a_line_of_its_epoch_and_forgotten_by_a_run_that_goes_back(tmp_path):
+    written = log(tmp_path)
+    written.scores(3, {"mAP": 0.25})
+    written.scores(6, {"mAP": 0.5})
+    written.close()
+    log(tmp_path, first=3).close()
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"phase": "base", "epoch": 1, "step": 3, "scores": {"mAP": 0.25}}
+
+
 def test_a_log_that_is_no_file_is_told_of(tmp_path):
     (tmp_path / "log.jsonl").mkdir()
     with pytest.raises(InputError, match=r"log\.jsonl cannot be read: it is no regular file"):

@@ -1,45 +1,43 @@
+import io
+import json
+from base64 import b64decode
+
 import numpy as np
-import pytest
 from PIL import Image
 
 from fgsam_jax.data import Table
 from fgsam_jax.visualization import results
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (5, 32, 16, 3), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 256, 64, 3), np.uint8)
 
 
-def table(rows, identities, cameras):
-    names = np.array([str(row) for row in rows])
-    return Table(IMAGES[rows], names, np.array(identities), np.array(cameras), {})
+def table(rows, identities):
+    names = np.array([f"{row}.jpg" for row in rows])
+    return Table(IMAGES[rows], names, np.array(identities), np.array(rows) + 1, {})
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """What a sheet of ranked lists is drawn from."""
-    seen = {}
-
-    def ranked_lists(query, lists, correct, **captions):
-        seen.update(lists=lists, correct=[list(row) for row in correct], **captions)
-
-    monkeypatch.setattr(results.draw, "ranked_lists", ranked_lists)
-    return seen
+class Datasets:
+    def table(self, split):
+        return table([0, 1], [1, 2]) if split == "query" else table([2, 3, 4], [-1, 1, 2])
 
 
-def test_a_ranked_list_of_a_small_gallery_leaves_out_what_the_camera_rule_drops(shown):
-    query, gallery = table([0], [1], [1]), table([1, 2, 3], [1, 1, 2], [1, 2, 2])
-    distances = np.array([[0.1, 0], [0.2, 0], [0.9, 0]])
-    results._ranked_lists(query, gallery, "drop_same_identity", np.zeros((1, 2)), distances)
-    np.testing.assert_array_equal(shown["lists"][0], IMAGES[[2, 3]])
-    assert shown["correct"] == [[True, False]]
-    assert [text.split("\n")[0] for text in shown["gallery_captions"][0]] == ["0.20", "0.90"]
-
-    results._ranked_lists(query, gallery, "keep", np.zeros((1, 2)), distances)
-    assert shown["correct"] == [[True, True, False]]
+class Baseline:
+    kind = "baseline"
 
 
-def test_a_query_with_nothing_left_has_an_empty_row_of_the_sheet():
-    query, gallery = table([0, 4], [1, 2], [1, 1]), table([1, 2], [1, 1], [1, 1])
-    sheet = results._ranked_lists(
-        query, gallery, "drop_same_identity", np.zeros((2, 2)), np.ones((2, 2))
-    )
-    assert isinstance(sheet, Image.Image)
+def test_pictures_are_kept_small_and_of_the_rows_that_are_ranked(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "restore", lambda *_, **__: (Baseline, {}, 1))
+    ranked = {"group": "best", "query": 1, "average_precision": 1.0, "rank": 1, "positives": 1}
+    lists = [ranked | {"found": [1, 0], "distances": [0.25, 0.5], "correct": [True, False]}]
+    kept = json.loads(results.keep_pictures(tmp_path, Datasets(), lists).read_text())
+    (one,) = kept["lists"]
+    assert one["query"]["name"] == "1.jpg"
+    # The gallery's junk is not counted among its rows.
+    assert [x["name"] for x in one["found"]] == ["4.jpg", "3.jpg"]
+    assert [(x["identity"], x["camera"], x["correct"]) for x in one["found"]] == [
+        (2, 5, True),
+        (1, 4, False),
+    ]
+    picture = Image.open(io.BytesIO(b64decode(one["query"]["jpeg"])))
+    assert picture.size == (32, 128)
+    assert kept["parts"] == []
