@@ -184,7 +184,19 @@ def checked(
     gallery_cameras: ArrayLike,
     same_camera: str,
 ) -> tuple[NDArray[Any], NDArray[Any], Protocol]:
-    """Both sets of embeddings and the protocol of an evaluation; see `evaluate`."""
+    """Both sets of embeddings as arrays, and the protocol of an evaluation.
+
+    Arguments are those of `evaluate`.
+
+    Raises:
+      InputError: as `evaluate`, but for embeddings that are not finite or nothing to find.
+
+    Example:
+      >>> query, gallery = ([[0.0]], [7], [1]), ([[1.0], [2.0]], [7, -1], [2, 2])
+      >>> _, rows, protocol = checked(*query, *gallery, "keep")
+      >>> rows.shape, protocol.kept  # without the junk
+      ((2, 1), array([0]))
+    """
     queries = _embeddings("query", query_embeddings)
     gallery = _embeddings("gallery", gallery_embeddings)
     if queries.shape[1] != gallery.shape[1]:

@@ -138,6 +138,11 @@ def all_distances(
 
     Raises:
       InputError: NaN or infinity among them.
+
+    Example:
+      >>> protocol = Protocol([1], [1], [1, 2], [2, 2], "keep")
+      >>> list(all_distances(np.zeros((1, 1)), np.array([[1.0], [3.0]]), protocol))
+      [(slice(0, 1, None), array([[1., 9.]]))]
     """
     frame = Frame.around(queries, gallery)
     moved, norms = frame.move(gallery[protocol.kept], np.float64)
