@@ -61,6 +61,7 @@ def test_all_phases_run_without_attributes_and_cameras_and_the_rule_is_printed(p
 
 def test_two_runs_draw_two_splits_and_end_in_the_table_of_their_spread(people, tmp_path):
     text = lines_of(config(people, tmp_path / "records", (BASE,), repeats=2), tmp_path / "run")
+    assert "2 runs side by side" in (tmp_path / "run" / "report.html").read_text()
     heads, row, *_ = text.split("Mean and standard deviation of 2 runs:\n")[1].splitlines()
     assert heads.split()[0] == "rank-1"
     assert row.startswith("Base ")

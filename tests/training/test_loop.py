@@ -398,11 +398,17 @@ def test_the_best_checkpoint_is_kept_and_found(rendered, tmp_path, monkeypatch):
         rendered, (LONG,), log=Log(every=1, keep=1, evaluate_every=1), restore="best"
     )
     maps = iter([0.2, 0.6, 0.4, 0.4])
+
+    def scored(*_):
+        evaluation = {"scores": {"cmc": [0.5]}}
+        return {"title": "", "headline": "", "map": next(maps), "evaluation": evaluation}
+
     for module in (loop, one_phase):
-        monkeypatch.setattr(
-            module, "evaluate_phase", lambda *_: {"title": "", "headline": "", "map": next(maps)}
-        )
+        monkeypatch.setattr(module, "evaluate_phase", scored)
     go(config, tmp_path)
+    lines = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    logged = [(line["epoch"], line["scores"]) for line in lines if "scores" in line]
+    assert logged == [(n, {"rank-1": 0.5, "mAP": x}) for n, x in enumerate((0.2, 0.6, 0.4), 1)]
     assert restore(tmp_path, "base", "best")[2] == 6
     assert restore(tmp_path, "base", "last")[2] == 9
     kept = sorted(path.name for path in checkpoint_folder(tmp_path, "base").iterdir())
