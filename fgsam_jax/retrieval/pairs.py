@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 _BLOCK = 500  # crops at a time
 _RESAMPLES = 200
 _LEVEL = 0.95
-_KEPT = 10  # times as many near pairs as are false matches, for resamples that have more of them
+_TIMES, _MORE = 3, 10_000  # as many near pairs as are false matches: resamples have more of them
 
 
 class Pairs(NamedTuple):
@@ -105,7 +105,7 @@ def interval_at(pairs: Pairs, rate: float, random: np.random.Generator) -> tuple
     ones = np.ones(len(strangers.same))
     where = strangers.first, strangers.second
     of_people = coo_array((ones, where), shape=(count, count)).tocsr()
-    kept = min(len(ones), int(_KEPT * rate * len(ones)) + _KEPT)
+    kept = min(len(ones), int(_TIMES * rate * len(ones)) + _MORE)
     near = np.argpartition(strangers.distance, kept - 1)[:kept]
     near = near[np.argsort(strangers.distance[near])]
     distance, first, second = (x[near] for x in strangers[:3])

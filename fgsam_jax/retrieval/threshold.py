@@ -19,6 +19,7 @@ from fgsam_jax.retrieval.calibration import calibrate, calibration_error
 from fgsam_jax.retrieval.pairs import Pairs, all_pairs, distance_at, interval_at
 
 _CROPS = 5000  # that are paired, at most
+_HALVINGS = 5  # of the people, as one alone is left to chance
 _PEOPLE = 4  # seen twice, at least: two in each half
 
 
@@ -47,7 +48,7 @@ class Threshold:
       slope: a of the logistic curve, see `calibration.calibrate`.
       offset: b of it.
       people: that it was learned from.
-      held_out: with half of the people, checked on the other half; the mean of both ways.
+      held_out: found on half of the people and checked on the others, the mean of ten ways.
     """
 
     distance: float
@@ -128,15 +129,15 @@ def find_threshold(
     random = np.random.default_rng(seed)
     kept = _drawn(people, random)
     pairs = all_pairs(descriptors[kept], people[kept], None if seen_by is None else seen_by[kept])
-    halves = _halves(pairs, random)
-    strangers = min(int((~half.same).sum()) for half in halves)
+    halvings = [_halves(pairs, random) for _ in range(_HALVINGS)]
+    strangers = min(int((~half.same).sum()) for halves in halvings for half in halves)
     if strangers < 1 / false_match_rate:
         raise InputError(
             f"a false-match rate of {false_match_rate:g} needs {1 / false_match_rate:,.0f} pairs "
             f"of two people in each half of the people, got {strangers:,}: index more crops of "
             f"known people, or ask for a rate of {1 / max(strangers, 2):.1e} or more"
         )
-    ways = (halves, halves[::-1])
+    ways = [way for one, other in halvings for way in ((one, other), (other, one))]
     checks = [_check(learned, seen, false_match_rate) for learned, seen in ways]
     slope, offset = calibrate(pairs.distance, pairs.same)
     return Threshold(
