@@ -58,7 +58,9 @@ class Graph:
         result = self._into_convolution(kind, moved) or self.add(kind, *moved, **attributes)
         return self.transpose(result, order) if order else result
 
-    def along(self, kind: str, axis: int, parts: list[Operand], *others: Operand, **how: Any) -> Any:
+    def along(
+        self, kind: str, axis: int, parts: list[Operand], *others: Operand, **how: Any
+    ) -> Any:
         """An operator on one axis of its operands, but for the last, before their transposition."""
         moved, order = self._before(parts)
         if not order:
@@ -119,7 +121,8 @@ class Graph:
         if kind not in ("Add", "Mul") or len(constants) != 1 or not node or node.kind != "Conv":
             return None
         x, weights, bias = node.inputs
-        assert isinstance(weights, np.ndarray) and isinstance(bias, np.ndarray)
+        assert isinstance(weights, np.ndarray)
+        assert isinstance(bias, np.ndarray)
         (constant,) = constants
         if constant.size > 1 and constant.shape != (1, len(weights), 1, 1):
             return None
@@ -163,7 +166,9 @@ class Graph:
             nodes, "fgsam_jax", inputs, [x for _, x in outputs.values()], list(tables.values())
         )
         opset = [helper.make_opsetid("", OPSET)]
-        made = helper.make_model(graph, opset_imports=opset, ir_version=8, producer_name="fgsam_jax")
+        made = helper.make_model(
+            graph, opset_imports=opset, ir_version=8, producer_name="fgsam_jax"
+        )
         helper.set_model_props(made, about)
         return made
 

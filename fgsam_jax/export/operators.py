@@ -36,7 +36,7 @@ def inline(graph: Graph, jaxpr: Jaxpr, constants: Sequence, operands: Sequence) 
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*known, *operands), strict=True))
 
     def value(x: Any) -> Operand:
-        return np.asarray(x.val, x.aval.dtype) if isinstance(x, Literal) else values[x]
+        return np.asarray(x.val, jax.typeof(x.val).dtype) if isinstance(x, Literal) else values[x]
 
     for equation in jaxpr.eqns:
         found = _equation(graph, equation, [value(x) for x in equation.invars])
@@ -63,8 +63,12 @@ def _equation(graph: Graph, equation: JaxprEqn, operands: list[Operand]) -> list
         return [graph.elementwise(_ELEMENTWISE[name], *operands)]
     if name not in _OPERATORS:
         raise NotImplementedError(f"the operation {name} has no form in ONNX here")
-    found = _OPERATORS[name](graph, *operands, shapes=[x.aval.shape for x in equation.invars], **how)
+    found = _OPERATORS[name](graph, *operands, shapes=[_shape(x) for x in equation.invars], **how)
     return found if isinstance(found, list) else [found]
+
+
+def _shape(x: Any) -> tuple:
+    return x.aval.shape
 
 
 def _closed(graph: Graph, inner: ClosedJaxpr | Jaxpr, operands: list[Operand]) -> list[Operand]:
@@ -115,8 +119,8 @@ def _broadcast(
     narrow: list = [1] * len(shape)
     for size, axis in zip(given, broadcast_dimensions, strict=True):
         narrow[axis] = size
-    x = x if tuple(narrow) == tuple(given) else _reshaped(graph, x, narrow)
-    return x if narrow == list(shape) else graph.add("Expand", x, np.array(_sizes(shape, 1)))
+    y = x if narrow == list(given) else _reshaped(graph, x, narrow)
+    return y if narrow == list(shape) else graph.add("Expand", y, np.array(_sizes(shape, 1)))
 
 
 def _transpose(graph: Graph, x: str, *, permutation: tuple, **_: Any) -> Operand:
@@ -257,7 +261,9 @@ def _product(
     x = _joined(graph, x, lead, rows, wide)
     y = _joined(graph, y, lead, wide, columns)
     found = graph.add("MatMul", x, y)
-    return found if len(rows) == len(columns) == 1 else _reshaped(graph, found, lead + rows + columns)
+    return (
+        found if len(rows) == len(columns) == 1 else _reshaped(graph, found, lead + rows + columns)
+    )
 
 
 def _joined(graph: Graph, x: Operand, lead: list, rows: list, columns: list) -> Operand:

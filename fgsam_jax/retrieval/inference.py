@@ -229,9 +229,7 @@ def embeddings_and_logits(
     if not mirror:
         return found
     others = forward(model, variables, images[:, :, ::-1])
-    return jax.tree.map(
-        lambda a, b: (a + b) / 2, found, (others.embeddings, others.attributes)
-    )
+    return jax.tree.map(lambda a, b: (a + b) / 2, found, (others.embeddings, others.attributes))
 
 
 @cache
