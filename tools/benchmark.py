@@ -4,8 +4,9 @@
 
 Rivals are run in turn in one process, so that what else the machine does disturbs all alike; a
 figure is the median over the rounds. The sections are in tools/benchmarks/, each says what it
-measures; PyTorch and onnxruntime are measured too where they are installed. FGSAM_DATA may name
-a folder with market_ids.npz and Market-1501-v15.09.15; without it sets of that shape are made up.
+measures; PyTorch, onnxruntime and OpenVINO are measured too where they are installed. FGSAM_DATA
+may name a folder with market_ids.npz and Market-1501-v15.09.15; without it sets of that shape are
+made up.
 `--rank_cy` names fast-reid's compiled rank_cy module, which is measured too where it is there.
 """
 
@@ -24,6 +25,7 @@ SECTIONS = (
     "backbones",
     "steps",
     "embedding",
+    "exported",
     "counted",
     "inputs",
     "startup",

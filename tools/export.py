@@ -30,12 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
     from fgsam_jax.export.trained import trained
 
     model = trained(expanded(given.workdir), given.phase, given.which)
-    files.write(model, target)
     if given.int8:
-        from fgsam_jax.export.quantized import quantize
+        from fgsam_jax.export import quantized
 
-        count = quantize(target, target, expanded(given.int8))
-        print(f"int8: ranges of {count} images")
+        count = quantized.write(model, target, expanded(given.int8))
+        print(f"int8: with the ranges of {count} images")
+    else:
+        files.write(model, target)
     _tell(target, model)
 
 

@@ -32,7 +32,7 @@ def check_path(path: Path) -> None:
 
 
 def write(model: Trained, path: Path) -> None:
-    """Write a model to a .onnx or a .stablehlo, whole or not at all.
+    """Write a model to a .onnx or a .stablehlo.
 
     Raises:
       InputError: another name, or the file cannot be written.
@@ -46,6 +46,11 @@ def write(model: Trained, path: Path) -> None:
         from fgsam_jax.export.stablehlo import to_stablehlo
 
         content = to_stablehlo(model)
+    store(path, content)
+
+
+def store(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises InputError: it cannot be written."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

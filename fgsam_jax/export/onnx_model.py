@@ -20,8 +20,7 @@ def to_onnx(model: Trained) -> bytes:
     value in JSON.
     """
     images = batch_of(*model.size)
-    # By "roll" the pooling is products and gathers alone; there are no complex numbers in ONNX.
-    traced, shapes = jax.make_jaxpr(model.outputs(bilinear="roll"), return_shape=True)(images)
+    traced, shapes = jax.make_jaxpr(model.outputs(roll=True), return_shape=True)(images)
     graph = Graph()
     values = operators.inline(graph, traced.jaxpr, traced.consts, ["images"])
     by_name = dict(zip(sorted(shapes), values, strict=True))  # JAX sorts the names of a dictionary

@@ -36,7 +36,7 @@ def inline(graph: Graph, jaxpr: Jaxpr, constants: Sequence, operands: Sequence) 
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*known, *operands), strict=True))
 
     def value(x: Any) -> Operand:
-        return np.asarray(x.val, x.aval.dtype) if isinstance(x, Literal) else values[x]
+        return np.asarray(x.val, jax.typeof(x.val).dtype) if isinstance(x, Literal) else values[x]
 
     for equation in jaxpr.eqns:
         found = _equation(graph, equation, [value(x) for x in equation.invars])
@@ -63,10 +63,12 @@ def _equation(graph: Graph, equation: JaxprEqn, operands: list[Operand]) -> list
         return [graph.elementwise(_ELEMENTWISE[name], *operands)]
     if name not in _OPERATORS:
         raise NotImplementedError(f"the operation {name} has no form in ONNX here")
-    found = _OPERATORS[name](
-        graph, *operands, shapes=[x.aval.shape for x in equation.invars], **how
-    )
+    found = _OPERATORS[name](graph, *operands, shapes=[_shape(x) for x in equation.invars], **how)
     return found if isinstance(found, list) else [found]
+
+
+def _shape(x: Any) -> tuple:
+    return x.aval.shape
 
 
 def _closed(graph: Graph, inner: ClosedJaxpr | Jaxpr, operands: list[Operand]) -> list[Operand]:
@@ -117,8 +119,8 @@ def _broadcast(
     narrow: list = [1] * len(shape)
     for size, axis in zip(given, broadcast_dimensions, strict=True):
         narrow[axis] = size
-    x = x if tuple(narrow) == tuple(given) else _reshaped(graph, x, narrow)
-    return x if narrow == list(shape) else graph.add("Expand", x, np.array(_sizes(shape, 1)))
+    y = x if narrow == list(given) else _reshaped(graph, x, narrow)
+    return y if narrow == list(shape) else graph.add("Expand", y, np.array(_sizes(shape, 1)))
 
 
 def _transpose(graph: Graph, x: str, *, permutation: tuple, **_: Any) -> Operand:
@@ -151,7 +153,17 @@ def _maximum(graph: Graph, x: Operand, y: Operand, **_: Any) -> Operand:
     return graph.elementwise("Max", x, y)
 
 
+def _add(graph: Graph, x: Operand, y: Operand, **_: Any) -> Operand:
+    if isinstance(x, np.ndarray):
+        x, y = y, x
+    nothing = isinstance(y, np.ndarray) and not y.any()
+    return x if nothing else graph.elementwise("Add", x, y)
+
+
 def _select(graph: Graph, which: Operand, no: Operand, yes: Operand, **_: Any) -> Operand:
+    if isinstance(which, np.ndarray) and isinstance(no, np.ndarray) and not no.any():
+        # What was chosen before the file is a factor, which runtimes are quicker with.
+        return graph.elementwise("Mul", yes, which.astype(no.dtype)) if which.any() else no
     return graph.elementwise("Where", which, yes, no)
 
 
@@ -275,7 +287,14 @@ def _gather(
     axes = numbers.start_index_map
     one = places.ndim == 2 and len(axes) == 1 and numbers.collapsed_slice_dims == axes
     if one and axes[0] not in numbers.offset_dims:
-        return graph.along("Gather", axes[0], [x], np.clip(places[:, 0], 0, sizes[axes[0]] - 1))
+        (axis,), last = axes, len(sizes) - 1
+        kept = np.clip(places[:, 0], 0, sizes[axis] - 1)
+        if axis != last:
+            return graph.along("Gather", axis, [x], kept)
+        # From the last axis runtimes fetch number by number, from one before it whole rows.
+        front = (0, last, *range(1, last))
+        rows = graph.add("Gather", graph.transpose(x, front), kept, axis=1)
+        return graph.transpose(rows, tuple(np.argsort(front)))
     if places.ndim == 1 and not numbers.collapsed_slice_dims:
         for axis, first in zip(axes, places, strict=True):
             x = graph.along("Gather", axis, [x], first + np.arange(taken[axis], dtype=np.int32))
@@ -290,11 +309,12 @@ def _gather(
 _SAME = ("name", "stop_gradient", "optimization_barrier", "copy", "copy_p")
 _TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9}  # numbers of ONNX
 _ELEMENTWISE = {
-    "abs": "Abs", "add": "Add", "and": "And", "div": "Div", "eq": "Equal", "exp": "Exp",
+    "abs": "Abs", "and": "And", "div": "Div", "eq": "Equal", "exp": "Exp",
     "log": "Log", "logistic": "Sigmoid", "lt": "Less", "min": "Min", "mul": "Mul", "neg": "Neg",
     "sign": "Sign", "sqrt": "Sqrt", "sub": "Sub", "tanh": "Tanh",
 }  # fmt: skip
 _OPERATORS: dict[str, Callable] = {
+    "add": _add,
     "broadcast_in_dim": _broadcast,
     "concatenate": _concatenate,
     "conv_general_dilated": _convolution,

@@ -1,7 +1,7 @@
 """ONNX in 8-bit integers, by onnxruntime's quantiser."""
 
+import json
 import tempfile
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,47 +12,51 @@ import numpy as np
 from fgsam_jax.data.datasets.image_files import images_below
 from fgsam_jax.errors import InputError
 from fgsam_jax.export import files
+from fgsam_jax.export.trained import Trained
 from fgsam_jax.retrieval.pictures import sized
 
 _MOST, _BATCH = 512, 16  # images that ranges are taken from, and in one call
 
 
-def quantize(path: Path, target: Path, crops: Path) -> int:
-    """Convolutions of a .onnx in int8; all else, pooling, norms and heads, stays float32.
+def write(model: Trained, target: Path, crops: Path) -> int:
+    """Write a .onnx with its convolutions in int8; pooling, norms and heads stay float32.
 
-    Weights have a scale for each channel. The ranges between layers are those of the crops.
+    Weights have a scale for each channel. The ranges of what enters a convolution are those that
+    the crops give.
 
     Args:
-      path: of a .onnx of tools/export.py.
-      target: the .onnx to write.
+      model: to export.
+      target: the .onnx.
       crops: a folder of images like those to come; 512 of it are used, evenly spaced.
 
     Returns:
       How many images were used.
 
     Raises:
-      InputError: the folder has no images.
+      InputError: the folder has no images, or the file cannot be written.
     """
+    import onnx
     from onnxruntime import quantization
 
-    about = files.about(path)
     found = list(images_below(crops)) if crops.is_dir() else []
     if not found:
         raise InputError(f"{crops} holds no images to calibrate on: name a folder of crops")
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, min(_MOST, len(found))).astype(int)]
     with ThreadPoolExecutor() as pool, tempfile.TemporaryDirectory() as folder:
-        rows = sized(chosen, (about["width"], about["height"]), pool)
-        ready = Path(folder) / "ready.onnx"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            quantization.shape_inference.quant_pre_process(path, ready, skip_symbolic_shape=True)
-            quantization.quantize_static(
-                ready,
-                target,
-                _Reader(rows),
-                per_channel=True,
-                op_types_to_quantize=["Conv"],
-            )
+        exact, ready, small = (
+            Path(folder) / f"{name}.onnx" for name in ("exact", "ready", "small")
+        )
+        files.write(model, exact)
+        rows = sized(chosen, model.size[::-1], pool)
+        quantization.shape_inference.quant_pre_process(exact, ready, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            ready, small, _Reader(rows), per_channel=True, op_types_to_quantize=["Conv"]
+        )
+        made = onnx.load(small)
+    # The quantiser adds a word of its own, for itself.
+    about = model.about() | {"int8_images": len(chosen)}
+    onnx.helper.set_model_props(made, {key: json.dumps(x) for key, x in about.items()})
+    files.store(target, made.SerializeToString())
     return len(chosen)
 
 

@@ -39,7 +39,7 @@ class Trained:
             return pose.height or data.height, pose.width or data.width
         return data.height, data.width
 
-    def outputs(self, *, bilinear: str | None = None) -> Callable[[jax.Array], dict[str, Any]]:
+    def outputs(self, *, roll: bool = False) -> Callable[[jax.Array], dict[str, Any]]:
         """A function of uint8 images [batch, height, width, 3] that gives, by name, in float32.
 
         Of a re-identification model "descriptor" and "plenary" [batch, dim] of length 1,
@@ -48,11 +48,12 @@ class Trained:
         and "affinity" [batch, height / 8, width / 8, 38].
 
         Args:
-          bilinear: method of `compact_bilinear`; None: the model's.
+          roll: pool by the method "roll" of `compact_bilinear`, not the model's: products and
+            gathers alone, no complex numbers.
         """
         sizes = dataclasses.replace(self.info.config.model, dtype="float32")
-        if bilinear:
-            sizes = dataclasses.replace(sizes, bilinear=bilinear)
+        if roll:
+            sizes = dataclasses.replace(sizes, bilinear="roll")
         config = dataclasses.replace(self.info.config, model=sizes)
         model = dataclasses.replace(self.info, config=config).model()
 

@@ -42,7 +42,7 @@ def describer(config: Config, phase: Phase) -> Describer:
 
 def rivals(net: Describer, images: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
     """Images in, descriptors out, in PyTorch and, where it and onnx are installed, onnxruntime."""
-    runs: dict[str, Callable[[], np.ndarray]] = {"PyTorch": partial(_described, net, images)}
+    runs: dict[str, Callable[[], np.ndarray]] = {"PyTorch": partial(described, net, images)}
     try:
         import onnx  # noqa: F401, the export needs it
         import onnxruntime
@@ -57,7 +57,8 @@ def rivals(net: Describer, images: np.ndarray) -> dict[str, Callable[[], np.ndar
     return runs | {"onnxruntime": lambda: session.run(None, {"images": images})[0]}
 
 
-def _described(net: Describer, images: np.ndarray) -> np.ndarray:
+def described(net: Describer, images: np.ndarray) -> np.ndarray:
+    """Images to descriptors in PyTorch."""
     with torch.no_grad():
         return net(torch.from_numpy(images)).numpy()
 
