@@ -145,6 +145,12 @@ def coco_joints(names: Sequence[str], joints: np.ndarray, sizes: np.ndarray) -> 
 
     Raises:
       InputError: no image shows a joint.
+
+    Example:
+      >>> joints = np.full((1, 18, 3), (8.0, 4.0, 0.9))
+      >>> found = coco_joints(["a.jpg"], joints, np.array([[64, 128]]))
+      >>> found["annotations"][0]["num_keypoints"], found["annotations"][0]["keypoints"][:3]
+      (17, [8.0, 4.0, 2.0])
     """
     seen = joints[:, _ORDER, 2] >= _CONFIDENT
     learned = seen.any(0)
