@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-OPSET = 17  # read by onnxruntime 1.12 of 2022 and by all that came later
+OPSET = 17  # of June 2022
 Operand = str | np.ndarray
 
 

@@ -6,7 +6,7 @@ import jax
 import onnx
 from onnx import TensorProto, helper
 
-from fgsam_jax.export import operators
+from fgsam_jax.export import program
 from fgsam_jax.export.graph import Graph
 from fgsam_jax.export.trained import Trained, batch_of
 from fgsam_jax.settings import own_settings
@@ -22,7 +22,7 @@ def to_onnx(model: Trained) -> bytes:
     images = batch_of(*model.size)
     traced, shapes = jax.make_jaxpr(model.outputs(roll=True), return_shape=True)(images)
     graph = Graph()
-    values = operators.inline(graph, traced.jaxpr, traced.consts, ["images"])
+    values = program.inline(graph, traced.jaxpr, traced.consts, ["images"])
     by_name = dict(zip(sorted(shapes), values, strict=True))  # JAX sorts the names of a dictionary
     outputs = {
         name: (by_name[name], _described(name, TensorProto.FLOAT, shapes[name].shape))

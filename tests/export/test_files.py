@@ -20,7 +20,7 @@ from tiny import HEIGHT, WIDTH, numpy_variables
 import fgsam_jax.export
 from fgsam_jax.checkpoint import CheckpointInfo, Checkpoints, checkpoint_folder
 from fgsam_jax.errors import InputError
-from fgsam_jax.export import files, operators, parity
+from fgsam_jax.export import files, parity, program
 from fgsam_jax.export.graph import Graph
 from fgsam_jax.export.trained import Trained
 from fgsam_jax.labels.attributes import MARKET1501
@@ -188,7 +188,7 @@ def test_what_is_no_exported_file_is_told_in_a_line(suffix, tmp_path, workdir):
 def test_an_operation_without_a_form_is_named():
     traced = jax.make_jaxpr(jax.numpy.cos)(1.0)
     with pytest.raises(NotImplementedError, match="cos has no form"):
-        operators.inline(Graph(), traced.jaxpr, traced.consts, ["x"])
+        program.inline(Graph(), traced.jaxpr, traced.consts, ["x"])
 
 
 @pytest.fixture(scope="module")
