@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -81,8 +80,7 @@ def trained(count, freeze=False):
 
 @pytest.fixture(scope="module")
 def runs():
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(trained, (1, 4)))
+    return [trained(count) for count in (1, 4)]
 
 
 def test_four_devices_are_one_with_every_part_on(runs):
