@@ -68,7 +68,12 @@ class CheckpointInfo:
     def model(self, *, axis_name: str | None = None) -> nn.Module:
         """The phase's model."""
         return make_model(
-            self.config.model, self.kind, self.identities, self.attributes, axis_name=axis_name
+            self.config.model,
+            self.kind,
+            self.identities,
+            self.attributes,
+            triplet_vector=self._phase.triplet_vector,
+            axis_name=axis_name,
         )
 
 

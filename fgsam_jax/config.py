@@ -107,9 +107,7 @@ class Model:
     # pooled vector and classifier, as the embeddings have it (BoT: 92.0 / 81.7 to 94.1 / 85.7).
     pooling: Literal["mean", "gem"] = "mean"
     baseline_neck: bool = False
-    # Which vector of a normalised embedding the triplet loss and which searches compare; BoT
-    # trains on the one before and searches with the one after.
-    triplet_vector: Literal["before", "after"] = "after"
+    # Which vector of a normalised embedding searches compare; BoT's is the one after.
     search_vector: Literal["before", "after"] = "after"
     # "all": each part branch of FGSAM has an identity classifier too, as in PCB, MGN and BPBReID.
     identity_heads: Literal["plenary", "all"] = "plenary"
@@ -193,6 +191,9 @@ class Phase:
     model: Literal["pose", "baseline", "intermediate", "fgsam"] = _UNNAMED
     start_from: tuple[Name, ...] = ()  # phases whose matching weights are taken
     triplet: Literal["none", "triplet", "focal"] = "none"  # beside the cross entropies
+    # Which vector of a normalised embedding it compares; BoT's is the one before. The focal loss
+    # pulls at d_ap however small it is: before the normalisation it shrinks all distances.
+    triplet_vector: Literal["before", "after"] = "after"
     # Which of the pose net's parameters are trained; "cpb_only": the channel parse blocks.
     # [D] Eq. (11) has no pose loss.
     train_pose: Literal["cpb_only", "all", "none"] = "cpb_only"
@@ -340,12 +341,20 @@ def from_dict(values: dict) -> Config:
         f.name: f.type for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)
     }
     try:
-        values = {"evaluation": {}, **values}  # earlier versions did not know it
+        values = _of_earlier_versions(values)
         made = {name: kind(**values[name]) for name, kind in sections.items()}
         phases = tuple(_phase_from_dict(phase) for phase in values["phases"])
         return Config(**{**values, **made, "phases": phases})
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"the saved configuration is of another version: {error}") from None
+
+
+def _of_earlier_versions(values: dict) -> dict:
+    """A saved configuration with the fields of today."""
+    model = dict(values["model"])
+    vector = {key: model.pop(key) for key in ("triplet_vector",) if key in model}
+    phases = [{**vector, **phase} for phase in values["phases"]]
+    return {"evaluation": {}, **values, "model": model, "phases": phases}
 
 
 def told(config: Config) -> dict[str, str]:

@@ -67,6 +67,13 @@ def test_a_configuration_of_before_the_recipe_has_its_parts_off():
     assert from_dict(values) == config
 
 
+def test_the_vector_of_the_triplet_loss_was_once_the_models():
+    config = Config(phases=(Phase("a", model="baseline", triplet_vector="before"),))
+    values = json.loads(json.dumps(to_dict(config)))
+    values["model"]["triplet_vector"] = values["phases"][0].pop("triplet_vector")
+    assert from_dict(values) == config
+
+
 def test_phases_that_were_given_one_object_are_changed_one_by_one():
     shared = Optimization(weight_decay=0.1)
     first, second = (Phase(name, model="baseline", optimization=shared) for name in "ab")

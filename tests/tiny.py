@@ -36,8 +36,8 @@ FULL = Phase(
 PHASES = (POSE, BASE, BOTH, FULL)
 
 
-def model(kind: str, sizes: Model = SIZES, axis_name: str | None = None):
-    return make_model(sizes, kind, PEOPLE, MARKET1501, axis_name=axis_name)
+def model(kind: str, sizes: Model = SIZES, axis_name: str | None = None, **options):
+    return make_model(sizes, kind, PEOPLE, MARKET1501, axis_name=axis_name, **options)
 
 
 def config(rendered: Path, phases: tuple[Phase, ...] = PHASES, **changes) -> Config:

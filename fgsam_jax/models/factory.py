@@ -28,6 +28,7 @@ def make_model(
     identities: int,
     attributes: tuple[Attribute, ...],
     *,
+    triplet_vector: str = "after",
     axis_name: str | None = None,
 ) -> nn.Module:
     """The model of a phase.
@@ -37,6 +38,7 @@ def make_model(
       kind: "pose", "baseline", "intermediate" or "fgsam".
       identities: of the training split.
       attributes: one head each.
+      triplet_vector: which vector the phase's triplet loss compares, "before" or "after".
       axis_name: of the devices over which batch statistics are taken.
     """
     dtype: Any = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[sizes.dtype]
@@ -46,7 +48,7 @@ def make_model(
     )
     if kind == "pose":
         return PoseEstimator(pose())
-    vectors = Vectors(sizes.triplet_vector, sizes.search_vector)
+    vectors = Vectors(triplet_vector, sizes.search_vector)
     if kind == "baseline":
         return Baseline(
             backbone(), identities, sizes.pooling, sizes.baseline_neck, vectors, axis_name

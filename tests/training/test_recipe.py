@@ -31,7 +31,6 @@ SIZES = dataclasses.replace(
     tiny.SIZES,
     pooling="gem",
     baseline_neck=True,
-    triplet_vector="before",
     identity_heads="all",
     prior_bias=True,
 )
@@ -50,6 +49,7 @@ FULL = Phase(
     "full",
     model="fgsam",
     triplet="focal",
+    triplet_vector="before",
     batch=16,
     images_per_identity=4,
     augmentation=AUGMENTATION,
@@ -64,7 +64,11 @@ def trained(count, freeze=False):
     config = Config(phases=(FULL,), model=SIZES, loss=LOSS)
     optimizer, devices = gradient_descent(), jax.local_devices()[:count]
     update = make_update(
-        config, FULL, tiny.model("fgsam", SIZES, AXIS), optimizer, freeze_backbone=freeze
+        config,
+        FULL,
+        tiny.model("fgsam", SIZES, AXIS, triplet_vector="before"),
+        optimizer,
+        freeze_backbone=freeze,
     )
     step, key = parallel_train_steps(update, devices), replicate(jax.random.key(3), devices)
     state = make_state(numpy_variables(tiny.model("fgsam", SIZES)), FULL, optimizer)

@@ -78,7 +78,8 @@ def configuration(name: str, *arguments: Any) -> Config:
 
 def model_of(config: Config, phase: Phase) -> Any:
     """The model of a phase with the heads that Market-1501 gives it."""
-    return make_model(config.model, phase.model, PEOPLE, MARKET1501)
+    vector = phase.triplet_vector
+    return make_model(config.model, phase.model, PEOPLE, MARKET1501, triplet_vector=vector)
 
 
 def random_variables(model: Any, height: int, width: int) -> dict[str, Any]:

@@ -117,7 +117,8 @@ def _bilinear(method: str, dtype: str, devices: Sequence[Any]) -> Lowered:
 
 
 def _model(config: Config, phase: Phase) -> Any:
-    return make_model(config.model, phase.model, PEOPLE, MARKET1501, axis_name=AXIS)
+    how: Any = {"triplet_vector": phase.triplet_vector, "axis_name": AXIS}
+    return make_model(config.model, phase.model, PEOPLE, MARKET1501, **how)
 
 
 def _nbytes(tree: Any) -> float:
