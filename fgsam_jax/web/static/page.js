@@ -116,11 +116,10 @@ function fill(given) {
 
 function showFound(values, given) {
   const { query, found } = values;
-  $("query").hidden = !query;
-  if (query) {
-    $("query").src = query.picture ?? picture(query.id);
-    $("query").alt = `The query, ${query.name ?? file().name}`;
-  }
+  const image = query && make("img", {
+    src: query.picture ?? picture(query.id), alt: `The query, ${query.name ?? file().name}`,
+  });
+  $("query").replaceChildren(image ?? "");
   $("query-name").textContent = query?.name ?? "";
   $("found-title").textContent = query ? "Nearest crops" : "Crops of the gallery";
   $("nobody").hidden = values.nobody !== true;
@@ -154,7 +153,7 @@ function tile(crop, rank, searched) {
   if (searched) {
     const number = make("span", { className: "number" }, `${rank}: `, make("b", {}, crop.distance.toFixed(3)));
     link.append(number);
-    if (crop.same) link.append(make("span", { className: "same" }, "within threshold"));
+    if (crop.same) link.append(make("span", { className: "same" }, `within ${about.threshold.toFixed(3)}`));
   }
   link.append(...facts.filter(Boolean).map((fact) => make("span", {}, fact)));
   return make("li", {}, link);
@@ -163,9 +162,8 @@ function tile(crop, rank, searched) {
 function showMatch(values, given) {
   const { match, parts, attributes } = values;
   $("verdict").textContent = `${values.verdict[0].toUpperCase()}${values.verdict.slice(1)}.`;
-  $("match-query").src = $("query").src;
-  $("match-crop").src = picture(match.id);
-  $("match-crop").alt = `The match, ${match.name}`;
+  $("match-query").replaceChildren($("query").firstElementChild.cloneNode());
+  $("match-crop").replaceChildren(make("img", { src: picture(match.id), alt: `The match, ${match.name}` }));
   $("match-name").textContent = match.name;
   $("use").href = changed({ query: match.id, match: null });
   $("close").href = changed({ match: null });
@@ -183,12 +181,12 @@ function card({ name, share, squared_distance, visibility, maps }) {
   bar.firstChild.style.width = `${100 * share}%`;
   const whose = ["the query", "the match"];
   const images = maps.map((src, n) => make("img", { src, alt: `Where the ${name} is seen in ${whose[n]}` }));
-  const seen = visibility && make("span", {}, `visible ${visibility.map((x) => x.toFixed(2)).join(" and ")}`);
+  const seen = visibility && make("span", {}, `seen ${visibility.map((x) => x.toFixed(2)).join(", ")}`);
   return make(
     "li", {},
     make("b", {}, name),
     bar,
-    make("span", {}, `${percent(share)} of the distance`),
+    make("span", {}, `share ${percent(share)}`),
     make("span", {}, `squared ${squared_distance.toFixed(3)}`),
     make("span", { className: "maps" }, ...images),
     seen || "",
@@ -201,7 +199,7 @@ function answer({ name, classes, probabilities, agree, agreement }) {
   return make(
     "li", { className: agree ? "agree" : "differ", title: `${one}, ${other}` },
     make("b", {}, name), ` ${text} `,
-    make("span", { className: "faint" }, `(agree with ${percent(agreement)})`),
+    make("span", { className: "faint" }, `(agreement ${percent(agreement)})`),
   );
 }
 
@@ -297,6 +295,7 @@ async function begin() {
       make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, classes.join(", ")),
     ]),
   );
+  $("filters-shown").open = matchMedia("(min-width: 48rem)").matches;
   listen();
   await show();
 }
