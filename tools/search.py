@@ -114,7 +114,7 @@ def _find(given: argparse.Namespace) -> None:
         else:
             lists = gallery.search(rows, given.k, **where)
         empty = [answers.nobody(gallery, found) for found in lists]
-        threshold = gallery.about.get("threshold")
+        limit = gallery.about.get("threshold", {}).get("distance")
     if given.json:
         print(
             json.dumps(
@@ -127,7 +127,7 @@ def _find(given: argparse.Namespace) -> None:
         )
     else:
         for query, none, found in zip(queries, empty, lists, strict=True):
-            print(f"{query}: nobody within {threshold['distance']:.3f}" if none else query)
+            print(f"{query}: nobody within {limit:.3f}" if none else query)
             print(show.table(found), end="\n\n")
     if given.picture:
         _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)

@@ -50,7 +50,8 @@ def asked_for(given: QueryParams, attributes: Sequence[Attribute]) -> Asked:
     cameras = [name for name in given.getlist("camera") if name]
     if cameras:
         where["camera"] = cameras
-    text, unknown = given.get("words", "").strip(), []
+    text = given.get("words", "").strip()
+    unknown: list[str] = []
     if text:
         wanted, unknown = understand(text, attributes)
         if not wanted:

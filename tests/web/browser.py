@@ -1,4 +1,4 @@
-"""A headless Chromium, by the DevTools protocol over two pipes: it needs nothing but the program."""
+"""A headless Chromium, by the DevTools protocol over two pipes: nothing else is needed."""
 
 import contextlib
 import json
@@ -81,7 +81,11 @@ class Tab:
         """Until a script gives something true, which is returned."""
         until = time.monotonic() + seconds
         while not (value := self.run(script)):
-            assert time.monotonic() < until, (script, self.told, self.run("document.body.innerText"))
+            assert time.monotonic() < until, (
+                script,
+                self.told,
+                self.run("document.body.innerText"),
+            )
             time.sleep(0.05)
         return value
 
