@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     ):
         settings = uvicorn.Config(
             page.application(LOOPBACK if given.host in LOOPBACK else None),
-            log_level="warning",
+            log_level="error",
             access_log=False,
             server_header=False,
             ws="none",
@@ -62,8 +62,8 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{host}:{port} cannot be served: {reason}; pass --port") from None
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        raise InputError(f"{host}:{port} cannot be served: {reason}. Pass --port") from None
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ from fgsam_jax.web.guard import LOOPBACK, Guard, told
 from fgsam_jax.web.worker import TOGETHER, Worker
 
 MOST_BYTES = 8 * 2**20  # of a file that is sent
+# Of one that is too large so much is read and dropped: who still sends may not see an answer.
+_MOST_READ = 8 * MOST_BYTES
 AT_ONCE = 128  # searches and comparisons; what they hold is bounded by this many files
 _SECONDS = 30  # in which a file must come
 _STATIC = Path(__file__).parent / "static"
@@ -222,19 +224,19 @@ class Page:
         if not kind.startswith(("image/", "application/octet-stream")):
             text = "send the bytes of an image, with its type such as image/jpeg as Content-Type"
             raise HTTPException(415, text)
-        large = HTTPException(413, f"a file of at most {MOST_BYTES // 2**20} MB is taken")
-        length = request.headers.get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > MOST_BYTES:
-            raise large
-        content = bytearray()
+        content, size = bytearray(), 0
         try:
             async with asyncio.timeout(_SECONDS):
                 async for piece in request.stream():
-                    content += piece
-                    if len(content) > MOST_BYTES:
-                        raise large
+                    size += len(piece)
+                    if size <= MOST_BYTES:
+                        content += piece
+                    elif size > _MOST_READ:
+                        break
         except TimeoutError:
             raise HTTPException(408, f"the file did not come in {_SECONDS} seconds") from None
+        if size > MOST_BYTES:
+            raise HTTPException(413, f"a file of at most {MOST_BYTES // 2**20} MB is taken")
         try:
             return await self._decoded(lambda: decode(bytes(content), name="the file sent"))
         except InputError as error:

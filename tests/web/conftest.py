@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from page_crops import CAMERAS, NAMES, THRESHOLD, TIMES
 from PIL import Image
 from tiny import HEIGHT, WIDTH
 
@@ -13,11 +14,6 @@ from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.retrieval.embedder import Embedder
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.web.app import Page
-
-LOOPBACK_URL = "http://127.0.0.1:8000"
-NAMES = [f"cam{n % 3 + 1}/{n:02}.png" for n in range(12)]
-CAMERAS = [n % 3 + 1 for n in range(12)]
-TIMES = [f"2026-01-02T03:04:{n:02}" for n in range(12)]
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +42,6 @@ def gallery(model, crops):
         found.add(NAMES, rows, cameras=CAMERAS, times=TIMES, words=[["gate"]] * 12)
         found.note(threshold=THRESHOLD)
         yield found
-
-
-THRESHOLD = {
-    "distance": 0.1, "false_match_rate": 0.01, "interval": [0.05, 0.2], "slope": 40.0,
-    "offset": -4.0, "people": 9,
-    "held_out": {"false_match_rate": 0.01, "true_match_rate": 0.5, "calibration_error": 0.1},
-}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
-from conftest import LOOPBACK_URL, NAMES, THRESHOLD
+from page_crops import LOOPBACK_URL, NAMES, THRESHOLD
 from PIL import Image
 from starlette.testclient import TestClient
 

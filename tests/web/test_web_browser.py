@@ -6,7 +6,7 @@ import time
 import browser
 import pytest
 import uvicorn
-from conftest import NAMES
+from page_crops import NAMES
 
 from fgsam_jax.retrieval.rows import row_id
 
