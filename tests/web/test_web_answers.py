@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
@@ -148,8 +149,9 @@ def test_who_asks_at_once_shares_batches_and_gets_an_own_answer(page, client, cr
     begun.wait(30)
     with ThreadPoolExecutor(12) as pool:
         answers = [pool.submit(sent, client, crops, name, "k=1") for name in NAMES]
-        while len(page._worker._waiting) < len(NAMES):
-            pass
+        until = time.monotonic() + 60
+        while len(page._worker._waiting) < len(NAMES) and time.monotonic() < until:
+            time.sleep(0.01)
         held.set()
         found = [answer.result()["found"][0]["name"] for answer in answers]
     assert found == NAMES
