@@ -1,13 +1,10 @@
 """The addresses of the page, and what they answer."""
 
-import asyncio
-import os
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -18,7 +15,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from fgsam_jax.data.images import decode, read_image, resize
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.answers import nobody, search_reranked
 from fgsam_jax.retrieval.comparison import compare
@@ -31,22 +27,12 @@ from fgsam_jax.visualization.match import part_pictures
 from fgsam_jax.web import shown
 from fgsam_jax.web.asked import Asked, asked_for
 from fgsam_jax.web.guard import LOOPBACK, Guard, told
+from fgsam_jax.web.images import MOST_BYTES, Images
 from fgsam_jax.web.worker import TOGETHER, Worker
 
-MOST_BYTES = 8 * 2**20  # of a file that is sent
-# Of one that is too large so much is read and dropped: who still sends may not see an answer.
-_MOST_READ = 8 * MOST_BYTES
 AT_ONCE = 128  # searches and comparisons; what they hold is bounded by this many files
-_SECONDS = 30  # in which a file must come
 _STATIC = Path(__file__).parent / "static"
 _EARLIEST = -1e15  # seconds
-
-
-class Crop(NamedTuple):
-    """An image of a request: uint8 RGB [height, width, 3] for the model, a small JPEG to show."""
-
-    pixels: np.ndarray
-    jpeg: bytes
 
 
 class Page:
@@ -74,7 +60,8 @@ class Page:
         self._threshold = None if kept is None else Threshold.from_dict(kept)
         self._limit = None if self._threshold is None else self._threshold.distance
         self._inside = 0
-        self._decoders = ThreadPoolExecutor(os.cpu_count())
+        data = embedder.info.config.data
+        self._images = Images(root, data.height, data.width)
         self._worker = Worker(embedder)
         try:
             self._about = self._worker.now(self._begin)
@@ -85,7 +72,7 @@ class Page:
     def close(self) -> None:
         """Let the gallery be closed."""
         self._worker.close()
-        self._decoders.shutdown(cancel_futures=True)
+        self._images.close()
 
     def application(self, hosts: Collection[str] | None = LOOPBACK) -> Guard:
         """The page for a server of ASGI; hosts as for `Guard`."""
@@ -111,7 +98,7 @@ class Page:
         row, own = None, None
         with self._admitted():
             if request.method == "POST":
-                sent = await self._sent(request)
+                sent = await self._images.sent(request)
                 query = {"picture": shown.inside(sent.jpeg)}
                 row = await self._worker.embed(sent.pixels)
             elif id := request.query_params.get("query"):
@@ -135,16 +122,16 @@ class Page:
         with self._admitted():
             row = await self._row(given.get("match", ""))
             if request.method == "POST":
-                query = await self._sent(request)
+                query = await self._images.sent(request)
             else:
-                query = await self._kept(await self._row(given.get("query", "")))
-            two = np.stack([query.pixels, (await self._kept(row)).pixels])
+                query = await self._images.kept(await self._row(given.get("query", "")))
+            two = np.stack([query.pixels, (await self._images.kept(row)).pixels])
             found = await self._worker.run(self._compare, two)
         return JSONResponse({"match": shown.crop(row, None), **found})
 
     async def crop(self, request: Request) -> Response:
         """The picture of a crop of the gallery."""
-        kept = await self._kept(await self._row(str(request.path_params["id"])))
+        kept = await self._images.kept(await self._row(str(request.path_params["id"])))
         headers = {"Cache-Control": "private, max-age=300"}
         return Response(kept.jpeg, media_type="image/jpeg", headers=headers)
 
@@ -209,45 +196,3 @@ class Page:
         if row is None:
             raise HTTPException(404, f"the gallery has no crop {known}")
         return row
-
-    async def _kept(self, row: Row) -> Crop:
-        """The image of a crop of the gallery."""
-        try:
-            return await self._decoded(lambda: read_image(located(row.name, self._root))[1])
-        except InputError:
-            # Its message would tell a stranger of this machine's folders.
-            raise HTTPException(404, f"the image {row.name} is not there or broken") from None
-
-    async def _sent(self, request: Request) -> Crop:
-        """The image that a request brings."""
-        kind = request.headers.get("content-type", "")
-        if not kind.startswith(("image/", "application/octet-stream")):
-            text = "send the bytes of an image, with its type such as image/jpeg as Content-Type"
-            raise HTTPException(415, text)
-        content, size = bytearray(), 0
-        try:
-            async with asyncio.timeout(_SECONDS):
-                async for piece in request.stream():
-                    size += len(piece)
-                    if size <= MOST_BYTES:
-                        content += piece
-                    elif size > _MOST_READ:
-                        break
-        except TimeoutError:
-            raise HTTPException(408, f"the file did not come in {_SECONDS} seconds") from None
-        if size > MOST_BYTES:
-            raise HTTPException(413, f"a file of at most {MOST_BYTES // 2**20} MB is taken")
-        try:
-            return await self._decoded(lambda: decode(bytes(content), name="the file sent"))
-        except InputError as error:
-            raise HTTPException(415, str(error)) from None
-
-    async def _decoded(self, make: Any) -> Crop:
-        """A crop of the image that make() gives, by a thread of its own."""
-        data = self._embedder.info.config.data
-
-        def crop() -> Crop:
-            image = make()
-            return Crop(resize(image, data.height, data.width), shown.small_jpeg(image))
-
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, crop)

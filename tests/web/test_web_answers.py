@@ -217,7 +217,7 @@ class Tags(HTMLParser):
 
 def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
     text = {path.name: path.read_text() for path in STATIC.iterdir()}
-    assert set(text) == {"index.html", "page.css", "page.js"}
+    assert set(text) == {"index.html", "page.css", "page.js", "view.js"}
     assert not re.search(r"(https?:)?//[\w.]+\.\w", "".join(text.values()))
     tags = Tags()
     tags.feed(text["index.html"])
@@ -225,6 +225,7 @@ def test_the_page_has_nothing_inline_and_nothing_from_elsewhere():
         assert tag != "style"
         assert tag != "script" or attributes["src"] == "page.js"
         assert not any(name.startswith("on") or name == "style" for name in attributes)
+    script = text["page.js"] + text["view.js"]
     ids = {attributes["id"] for _, attributes in tags.seen if "id" in attributes}
-    assert set(re.findall(r'\$\("([\w-]+)"\)', text["page.js"])) <= ids
-    assert not re.search(r"innerHTML|insertAdjacentHTML|eval\(", text["page.js"])
+    assert set(re.findall(r'\$\("([\w-]+)"\)', script)) <= ids
+    assert not re.search(r"innerHTML|insertAdjacentHTML|eval\(", script)

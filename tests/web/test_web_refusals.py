@@ -12,8 +12,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from fgsam_jax.retrieval.rows import row_id
-from fgsam_jax.web import app as web
-from fgsam_jax.web.app import MOST_BYTES
+from fgsam_jax.web import images
+from fgsam_jax.web.images import MOST_BYTES
 
 ONE, OTHER = row_id(NAMES[0]), row_id(NAMES[1])
 NOWHERE = "00000000-0000-0000-0000-000000000000"
@@ -229,7 +229,7 @@ def test_a_file_of_unknown_length_is_read_no_further_than_allowed(page):
 
 
 def test_a_file_that_does_not_come_is_not_waited_for(page, monkeypatch):
-    monkeypatch.setattr(web, "_SECONDS", 0.05)
+    monkeypatch.setattr(images, "_SECONDS", 0.05)
     status, sentence = asyncio.run(pieces(body(PNG[:9]), None)(page.application()))
     assert (status, sentence) == (408, "The file did not come in 0.05 seconds.")
 
