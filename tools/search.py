@@ -51,14 +51,6 @@ def _open(given: argparse.Namespace, embedder: Any = None, *, create: bool = Fal
     return Gallery.open(place, embedder, create=create, url=given.url)
 
 
-def _run(given: argparse.Namespace, gallery: Any) -> Path:
-    """The folder of the model: as said, or else as the gallery noted it."""
-    run = given.run or gallery.about.get("run")
-    if not run:
-        raise InputError("the gallery does not say where its model is: pass --run")
-    return expanded(run)
-
-
 def _add_index(commands: Any) -> None:
     text = "Embed crops and add them to a gallery; the same command goes on where it stopped."
     parser = _command(commands, "index", _index, text)
@@ -108,23 +100,21 @@ def _add_find(commands: Any) -> None:
 
 
 def _find(given: argparse.Namespace) -> None:
-    import fgsam_jax
     from fgsam_jax.retrieval import answers
     from fgsam_jax.retrieval.crop_lists import list_crops
+    from fgsam_jax.retrieval.opened import opened
     from fgsam_jax.visualization import found as show
 
     source = expanded(given.images)
     queries = [crop.path for crop in list_crops([source], source.parent)]
-    with _open(given) as gallery:
-        embedder = fgsam_jax.load(_run(given, gallery))
-        gallery.use(embedder)
+    with opened(given.gallery, given.run, given.url) as (gallery, embedder):
         rows, where = embedder.embed(queries), _filters(given)
         if given.re_rank:
             lists = answers.search_reranked(gallery, rows, given.k, **where)
         else:
             lists = gallery.search(rows, given.k, **where)
         empty = [answers.nobody(gallery, found) for found in lists]
-        threshold = gallery.about.get("threshold")
+        limit = gallery.about.get("threshold", {}).get("distance")
     if given.json:
         print(
             json.dumps(
@@ -137,7 +127,7 @@ def _find(given: argparse.Namespace) -> None:
         )
     else:
         for query, none, found in zip(queries, empty, lists, strict=True):
-            print(f"{query}: nobody within {threshold['distance']:.3f}" if none else query)
+            print(f"{query}: nobody within {limit:.3f}" if none else query)
             print(show.table(found), end="\n\n")
     if given.picture:
         _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)
@@ -179,15 +169,13 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(given: argparse.Namespace) -> None:
-    import fgsam_jax
     from fgsam_jax.retrieval.comparison import compare
+    from fgsam_jax.retrieval.opened import opened
     from fgsam_jax.retrieval.threshold import Threshold
     from fgsam_jax.visualization import match
 
     files = [expanded(path) for path in given.images]
-    with _open(given) as gallery:
-        embedder = fgsam_jax.load(_run(given, gallery))
-        gallery.use(embedder)
+    with opened(given.gallery, given.run, given.url) as (gallery, embedder):
         kept = gallery.about.get("threshold")
     threshold = None if kept is None else Threshold.from_dict(kept)
     found = compare(embedder.describe(files), embedder.info.attributes, threshold)

@@ -85,6 +85,16 @@ class FolderStore:
         with failing(self._folder):
             return {str(record.id) for record in self._shard.retrieve(list(ids), False, False)}
 
+    def get(self, ids: Sequence[str], vectors: list[str]) -> list[Hit]:
+        with failing(self._folder):
+            found = self._shard.retrieve(list(ids), True, vectors)
+        return [Hit(0.0, x.payload, x.vector or {}) for x in found]
+
+    def cameras(self) -> dict[str, int]:
+        with failing(self._folder):
+            found = self._shard.facet(self._edge.FacetRequest("camera", 1000, exact=True))
+        return {str(x.value): x.count for x in found.hits}
+
     def nearest(
         self, name: str, rows: np.ndarray, k: int, where: list[Condition], exact: bool,
         vectors: list[str],

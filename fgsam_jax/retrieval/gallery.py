@@ -306,6 +306,15 @@ class Gallery:
             ):
                 yield row_of(self.about, hit)
 
+    def by_id(self, id: str, *, descriptor: bool = False) -> Row | None:
+        """The crop of an id, see `Row.id`; None where there is none."""
+        hits = self._store.get([id], self._vectors(descriptor)) if self.about else []
+        return row_of(self.about, hits[0]) if hits else None
+
+    def cameras(self) -> dict[str, int]:
+        """How many crops each camera has, for the thousand cameras that have most."""
+        return self._store.cameras() if self.about else {}
+
     def optimize(self) -> None:
         """Build the graph that approximate searches walk, and free the space of deleted rows.
 

@@ -50,6 +50,11 @@ class Row:
     probability: float | None = None
     descriptor: np.ndarray | None = None
 
+    @property
+    def id(self) -> str:
+        """That of the row in its gallery, see `row_id`."""
+        return row_id(self.name)
+
 
 def layout(description: Description, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What the rows of a gallery have in common.

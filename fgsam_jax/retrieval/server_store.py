@@ -97,6 +97,16 @@ class ServerStore:
             found = self._client.retrieve(self._name, list(ids), with_payload=False)
         return {str(record.id) for record in found}
 
+    def get(self, ids: Sequence[str], vectors: list[str]) -> list[Hit]:
+        with failing(self._name):
+            found = self._client.retrieve(self._name, list(ids), with_vectors=vectors)
+        return [Hit(0.0, x.payload, x.vector or {}) for x in found]
+
+    def cameras(self) -> dict[str, int]:
+        with failing(self._name):
+            found = self._client.facet(self._name, "camera", limit=1000, exact=True)
+        return {str(x.value): x.count for x in found.hits}
+
     def nearest(
         self, name: str, rows: np.ndarray, k: int, where: list[Condition], exact: bool,
         vectors: list[str],

@@ -67,6 +67,12 @@ class Store(Protocol):
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of them are there."""
 
+    def get(self, ids: Sequence[str], vectors: list[str]) -> list[Hit]:
+        """Those of them that are there, in any order."""
+
+    def cameras(self) -> dict[str, int]:
+        """How many there are of each camera, of the thousand most frequent."""
+
     def nearest(
         self, name: str, rows: np.ndarray, k: int, where: list[Condition], exact: bool,
         vectors: list[str],

@@ -29,8 +29,8 @@ def table(found: Sequence[Row], attributes: Sequence[str] = ()) -> str:
         "distance": [_number(x.distance) for x in found],
         "probability": [_number(x.probability) for x in found],
         "camera": [printable(x.camera or "", 20) for x in found],
-        "person": [_person(x) for x in found],
-        "time": [_time(x.time) for x in found],
+        "person": [person(x) for x in found],
+        "time": [moment(x.time) for x in found],
         "words": [printable(" ".join(x.words), 40) for x in found],
     }
     for name in attributes:
@@ -86,7 +86,8 @@ def _caption(row: Row) -> str:
     return "\n".join(filter(None, [number, row.camera and printable(f"camera {row.camera}", 20)]))
 
 
-def _person(row: Row) -> str:
+def person(row: Row) -> str:
+    """Whom a crop shows, where it is known: a name, "junk" or "distractor"."""
     known = {None: "", "-1": "junk", "0": "distractor"}
     return known.get(row.identity) or printable(row.identity or "", 20)
 
@@ -95,7 +96,13 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _time(value: float | None) -> str:
+def moment(value: float | None) -> str:
+    """Seconds since 1970 as a date and a time, UTC.
+
+    Example:
+      >>> moment(86400.0)
+      '1970-01-02 00:00:00'
+    """
     if value is None:
         return ""
     try:

@@ -45,13 +45,13 @@ def report(found: Comparison) -> str:
     lines = [verdict(found), "", "part        squared distance  share  visible in A    in B"]
     for name, part in found.parts.items():
         seen = "{:12.2f}{:8.2f}".format(*part.visibility) if part.visibility else ""
-        lines.append(f"{_plain(name):<12}{part.squared_distance:16.3f}{part.share:7.0%}{seen}")
+        lines.append(f"{plain(name):<12}{part.squared_distance:16.3f}{part.share:7.0%}{seen}")
     if found.attributes:
         lines += ["", "attribute      A               B               agree with probability"]
     for name, x in found.attributes.items():
         answers = [f"{c} {p:.2f}" for c, p in zip(x.classes, x.probabilities, strict=True)]
         mark = "" if x.agree else "  differ"
-        lines.append(f"{_plain(name):<15}{answers[0]:<16}{answers[1]:<16}{x.agreement:.2f}{mark}")
+        lines.append(f"{plain(name):<15}{answers[0]:<16}{answers[1]:<16}{x.agreement:.2f}{mark}")
     return "\n".join(lines)
 
 
@@ -73,11 +73,11 @@ def picture(found: Comparison, files: Sequence[Path], embedder: Embedder) -> Ima
     header = ["crop"]
     if len(found.parts) > 1:
         crops = np.stack([resize(image, data.height, data.width) for image in images])
-        maps = part_responses(embedder.info, embedder.variables(), crops)
+        maps = part_pictures(found, crops, embedder)
         for name, part in found.parts.items():
-            header.append(_plain(name))
+            header.append(plain(name))
             for n, row in enumerate(rows):
-                row.append(draw.overlay(as_tile(crops[n]), maps[n, ..., PARTS.index(name)]))
+                row.append(maps[name][n])
                 seen = part.visibility
                 captions[n].append(f"visible {seen[n]:.2f}" if seen else "")
         limit = None if found.threshold is None else found.threshold.distance**2
@@ -92,6 +92,26 @@ def picture(found: Comparison, files: Sequence[Path], embedder: Embedder) -> Ima
         panels.append(_attributes(found))
         panels.append(colour_key([(draw.RIGHT, "agree"), (draw.WRONG, "differ")]))
     return stacked(*panels)
+
+
+def part_pictures(
+    found: Comparison, crops: np.ndarray, embedder: Embedder
+) -> dict[str, list[Image.Image]]:
+    """Where each part branch looks in the crops; empty for a model without part branches.
+
+    Args:
+      found: of the crops.
+      crops: uint8 RGB [2, height, width, 3], of the size trained on.
+      embedder: that described them.
+    """
+    if len(found.parts) == 1:
+        return {}
+    maps = part_responses(embedder.info, embedder.variables(), crops)
+    tiles = [as_tile(crop) for crop in crops]
+    return {
+        name: [draw.overlay(tile, heat) for tile, heat in zip(tiles, maps[..., n], strict=True)]
+        for n, name in enumerate(PARTS)
+    }
 
 
 def _label(limit: float | None) -> Image.Image:
@@ -122,7 +142,7 @@ def _attributes(found: Comparison) -> Image.Image:
     lines = []
     for name, x in found.attributes.items():
         (a, b), (p, q) = x.classes, x.probabilities
-        text = f"{_plain(name)}: A {a} {p:.2f}, B {b} {q:.2f}"
+        text = f"{plain(name)}: A {a} {p:.2f}, B {b} {q:.2f}"
         lines.append((text, draw.RIGHT if x.agree else draw.WRONG))
     columns = [_lines(lines[start : start + -(-len(lines) // 3)]) for start in _starts(len(lines))]
     whole = Image.new("RGB", (sum(x.width for x in columns), columns[0].height), PAPER)
@@ -147,5 +167,6 @@ def _lines(lines: Sequence[tuple[str, tuple[int, int, int]]]) -> Image.Image:
     return image
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The name of a part or an attribute as a person writes it."""
     return name.replace("_", " ").replace("plenary", "whole body")

@@ -2,10 +2,12 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +19,6 @@ from fgsam_jax.data.images import encode
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.labels.skeleton import AFFINITY_CHANNELS, BACKGROUND, PARTS, part_channels
 from fgsam_jax.metrics.protocol import is_junk
-from fgsam_jax.models.outputs import Outputs
-from fgsam_jax.models.pose_net import Pose
 from fgsam_jax.retrieval.inference import forward
 from fgsam_jax.runtime.output import write_atomically
 from fgsam_jax.visualization import draw
@@ -60,9 +60,7 @@ def part_responses(
     info: CheckpointInfo, variables: dict[str, Any], crops: np.ndarray
 ) -> np.ndarray:
     """The `part_maps` of a model with a pose net for uint8 RGB crops [n, height, width, 3]."""
-    images = jnp.asarray(crops)
-    parsed = jax.jit(lambda v: _pose(forward(info.model(), v, images)).parsed)(variables)
-    return part_maps(parsed)
+    return part_maps(_parse(info.model())(variables, jnp.asarray(crops)))
 
 
 def part_maps(parsed: jax.Array) -> np.ndarray:
@@ -95,9 +93,16 @@ def _parts(info: CheckpointInfo, variables: dict[str, Any], table: Table) -> lis
     ]
 
 
-def _pose(outputs: Outputs) -> Pose:
-    assert outputs.pose is not None
-    return outputs.pose
+@cache
+def _parse(model: nn.Module) -> Callable:
+    """The channels that part branches see, compiled once for each number of crops."""
+
+    def parsed(variables: dict[str, Any], images: jax.Array) -> jax.Array:
+        pose = forward(model, variables, images).pose
+        assert pose is not None
+        return pose.parsed
+
+    return jax.jit(parsed)
 
 
 def _with_pictures(ranked: dict, query: Table, gallery: Table) -> dict:

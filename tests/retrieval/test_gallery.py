@@ -19,6 +19,7 @@ from fgsam_jax.retrieval import answers, crop_lists, gallery, server_store
 from fgsam_jax.retrieval.description import Description
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
+from fgsam_jax.retrieval.rows import row_id
 
 # What the client says where it stands for a server.
 pytestmark = pytest.mark.filterwarnings("ignore:(Local mode|Payload indexes):UserWarning")
@@ -130,6 +131,15 @@ def test_branches_alone_rank_by_their_mean_squared_distance(place):
         check(lists, nearest(EVERY, columns=two), scale=(3 / 2) ** 0.5)
         with pytest.raises(InputError, match="branches are some of head, legs, plenary"):
             found.search(QUERIES, branches=["tail"])
+
+
+def test_a_crop_is_found_by_its_id_and_cameras_are_counted(place):
+    with filled(*place) as found:
+        row = found.by_id(row_id(NAMES[7]), descriptor=True)
+        assert (row.name, row.camera, row.id) == (NAMES[7], "4", row_id(NAMES[7]))
+        np.testing.assert_allclose(row.descriptor, ROWS.descriptor[7], atol=1e-6)
+        assert found.by_id(row_id("elsewhere.jpg")) is None
+        assert found.cameras() == dict.fromkeys("1234", COUNT // 4)
 
 
 def test_folder_and_server_give_equal_lists_and_scores(tmp_path, one_server):
