@@ -78,12 +78,11 @@ def cells(lines: Sequence[Line]) -> list[list[str]]:
 
 def notes(lines: Sequence[Line]) -> list[str]:
     """What is lacking, and why."""
-    said = {
-        (line.row.run, seed, why): line.row.title
-        for line in reversed(lines)
-        for seed, why in line.lacking.items()
-    }
-    return [f"{title}, seed {seed}: {why}" for (_, seed, why), title in reversed(said.items())]
+    said: dict[tuple[str, int, str], str] = {}
+    for line in lines:
+        for seed, why in line.lacking.items():
+            said.setdefault((line.row.run, seed, why), line.row.title)
+    return [f"{title}, seed {seed}: {why}" for (_, seed, why), title in said.items()]
 
 
 def write_tables(experiment: Experiment, base: Config, command: str) -> str:
