@@ -3,10 +3,13 @@
     python tools/experiment.py ablation
     python tools/experiment.py ablation --base configs/market_cpu.py [--config.data.source=...]
 
-NAME is one of ablation, parse_blocks, sensitivity, parts, mining, backbones, recipe. Each run is a
-process that resumes by itself; the same command goes on after an interruption, and does not repeat
-what is finished. Experiments in one --workdir share the data and the phases that they have in
-common. Tables, plots and runs go to WORKDIR/NAME.
+    python tools/experiment.py comparison runs/market
+
+NAME is one of ablation (Table IV), parse_blocks (Table V), sensitivity (Fig. 5), parts, attributes,
+mining, pooling, backbones and recipe; comparison sets finished runs beside Tables II and III. Each
+run is a process that resumes by itself; the same command goes on after an interruption, and does
+not repeat what is finished. Experiments in one --workdir share the data and the phases that they
+have in common. Tables, plots and runs go to WORKDIR/NAME.
 
 For several machines: --list prints one command for each run, --collect makes the tables of what is
 there. Runs that start at the same time train common phases each for itself: let the first run of
@@ -18,6 +21,7 @@ import sys
 from pathlib import Path
 
 from fgsam_jax.config import check
+from fgsam_jax.errors import InputError
 from fgsam_jax.runtime import cli, startup
 from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
@@ -29,6 +33,7 @@ def main() -> None:
     """What the flags ask for. Raises InputError for what the user can mend."""
     parser = Parser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("name", metavar="NAME", help="of the experiment")
+    parser.add_argument("finished", nargs="*", metavar="RUN", help="folders, for comparison")
     parser.add_argument("--base", default=str(_DEMO), help="configuration that it changes")
     parser.add_argument(
         "--size", choices=("demo", "full"), help="few values or many; demo without --base"
@@ -40,6 +45,13 @@ def main() -> None:
     how.add_argument("--collect", action="store_true", help="make the tables of what is there")
     how.add_argument("--run", help="do this run alone")
     given, overrides = parser.parse_known_args()
+    root = expanded(given.workdir or Path("runs/experiments") / Path(given.base).stem)
+    if given.name == "comparison":
+        from fgsam_jax.experiments.studies.comparison import compared
+
+        return print(compared([expanded(run) for run in given.finished], root))
+    if given.finished:
+        raise InputError(f"only comparison takes folders of runs, got {given.finished[0]}")
     cli.parse([sys.argv[0], "--config", given.base, *overrides])
     base = cli.CONFIG.value
     check(base)
@@ -48,7 +60,6 @@ def main() -> None:
     from fgsam_jax.experiments.studies import collect, runs
 
     small = (given.size or ("full" if "--base" in sys.argv else "demo")) == "demo"
-    root = expanded(given.workdir or Path("runs/experiments") / Path(given.base).stem)
     plan = runs.planned(given.name, base, root, seeds=given.seeds, small=small)
     asked = [x for x in sys.argv[1:] if x not in ("--list", "--collect")]
     if given.run:

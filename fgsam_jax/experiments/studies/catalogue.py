@@ -19,6 +19,7 @@ from fgsam_jax.experiments.studies.rows import (
     whole_method,
     with_,
 )
+from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.labels.skeleton import PARTS
 
 
@@ -132,10 +133,49 @@ def backbones(base: Config, small: bool) -> list[Row]:
     return rows
 
 
+def pooling(base: Config, small: bool) -> list[Row]:
+    """The whole method with sketches of several sizes, and the full bilinear product beside them,
+    for which nothing is trained. The cosine's standard error is on random maps of the model's
+    sizes; one core or more shared with other programs makes times longer."""
+    config, last = whole_method(base)
+    sizes = (512, 2048, 8192) if small else (512, 1024, 2048, 4096, 8192)
+    rows = [
+        Row(
+            f"sketch of {size}",
+            f"sketch_{size}",
+            with_(config, "model", sketch=size),
+            last.name,
+            measured="sketch",
+        )
+        for size in sizes
+    ]
+    full = dataclasses.replace(rows[0], title="full product", measured="full")
+    return [*rows, full]
+
+
+def attributes(base: Config, small: bool) -> list[Row]:
+    """The whole method with the identity's terms alone, with one attribute's beside them, and with
+    all attributes. The demo has the first and the last of these rows: each other takes two phases
+    for each seed."""
+    config, last = whole_method(base)
+    alone = with_(config, "loss", attribute_weight=0.0)
+    rows = [Row("identity alone", "identity", alone, last.name)]
+    for kind in () if small else MARKET1501:
+        one = with_(config, "loss", attributes=kind.name)
+        rows.append(Row(f"with {kind.name}", kind.name, one, last.name))
+    return [*rows, Row("with all attributes", "all", config, last.name)]
+
+
 def _branch_scores(config: Config, folder: Path) -> dict[str, dict[str, Any]]:
     from fgsam_jax.experiments.studies.branches import branch_scores
 
     return branch_scores(config, folder)
+
+
+def _pooling_figures(config: Config, folder: Path) -> dict[str, dict[str, Any]]:
+    from fgsam_jax.experiments.studies.pooling import pooling_figures
+
+    return pooling_figures(config, folder)
 
 
 STUDIES: dict[str, Study] = {
@@ -143,7 +183,9 @@ STUDIES: dict[str, Study] = {
     "parse_blocks": Study(parse_blocks),
     "sensitivity": Study(sensitivity),
     "parts": Study(parts, _branch_scores),
+    "attributes": Study(attributes),
     "mining": Study(mining),
+    "pooling": Study(pooling, _pooling_figures),
     "backbones": Study(backbones),
     "recipe": Study(recipe),
 }

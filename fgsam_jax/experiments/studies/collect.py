@@ -33,9 +33,14 @@ class Line:
     found: dict[int, dict[str, Any]]
     lacking: dict[int, str]
 
+    @property
+    def scored(self) -> dict[int, dict[str, Any]]:
+        """Those of `found` that are of a trained model."""
+        return {seed: found for seed, found in self.found.items() if found["evaluation"]}
+
     def values(self, figure: str) -> dict[int, float]:
         """By seed, "rank-1" or "mAP" in percent."""
-        scores = {seed: found["evaluation"]["scores"] for seed, found in self.found.items()}
+        scores = {seed: found["evaluation"]["scores"] for seed, found in self.scored.items()}
         return {
             seed: 100 * (x["map"] if figure == "mAP" else x["cmc"][0]) for seed, x in scores.items()
         }
@@ -65,15 +70,26 @@ def cells(lines: Sequence[Line]) -> list[list[str]]:
     """
     table = []
     reference = lines[0].values("mAP")
+    beside = list(dict.fromkeys(x for a in lines for b in a.found.values() for x in b["beside"]))
     for line in lines:
-        found = [[row] for row in line.found.values()]
-        head, *rest = tables.spread_cells(found)
+        head, *rest = tables.spread_cells([[row] for row in line.scored.values()])
+        figures = rest[0][1:] if rest else ["–"] * (len(head) - 1)
         own = line.values("mAP")
         gains = [own[seed] - reference[seed] for seed in own if seed in reference]
-        gain = f"{mean(gains):+.2f} ± {stdev(gains) if gains[1:] else 0:.2f}" if gains else "–"
-        figures = rest[0][1:] if rest else ["–"] * (len(head) - 1)
-        table.append([line.row.title, *figures, "" if line is lines[0] else gain, f"{len(found)}"])
-    return [[*head, "mAP gain", "seeds"], *table]
+        gain = "" if line is lines[0] else _spread(gains, "+.2f")
+        others = [
+            _spread([found["beside"][name] for found in line.found.values()], ".3g")
+            for name in beside
+        ]
+        table.append([line.row.title, *figures, gain, *others, f"{len(line.found)}"])
+    return [[*head, "mAP gain", *beside, "seeds"], *table]
+
+
+def _spread(values: Sequence[float], how: str) -> str:
+    """Mean and standard deviation of the sample."""
+    if not values:
+        return "–"
+    return f"{mean(values):{how}} ± {stdev(values) if values[1:] else 0:{how.strip('+')}}"
 
 
 def notes(lines: Sequence[Line]) -> list[str]:
@@ -146,7 +162,7 @@ def _plain(
     for line in lines:
         seeds = {
             seed: {name: found["evaluation"][name] for name in ("scores", "plenary")}
-            for seed, found in line.found.items()
+            for seed, found in line.scored.items()
         }
         spread = {}
         for figure in ("rank-1", "mAP"):
@@ -161,6 +177,7 @@ def _plain(
                 "phase": line.row.phase,
                 "percent": spread,
                 "seeds": seeds,
+                "beside": {seed: found["beside"] for seed, found in line.found.items()},
                 "lacking": line.lacking,
             }
         )

@@ -17,8 +17,8 @@ class Row:
       run: name of the run that gives it; rows of one run have one configuration.
       config: of that run, for the first seed.
       phase: whose scores it shows.
-      measured: which of the figures that the experiment measures on the finished run it shows;
-        empty: the phase's own.
+      measured: what it shows of that which the experiment measures on a finished run: scores in
+        place of the phase's, figures beside them, or both; empty: the phase's scores alone.
       group: of the plot that it belongs to; a table of several groups has several plots.
     """
 

@@ -161,13 +161,17 @@ def result(row: Row, run: Run) -> dict[str, Any]:
     """
     from fgsam_jax.training.kept_config import changed_phases
 
-    path = run.folder / (_MEASURED if row.measured else "results.json")
-    found = read_json(path) if path.exists() else {}
-    name = row.measured or row.phase
-    finished = read_json(run.folder / "results.json") if found else {}
-    if row.phase in changed_phases(run.config, run.folder, finished) or name not in found:
+    found = _read(run.folder / "results.json")
+    if row.phase in changed_phases(run.config, run.folder, found) or row.phase not in found:
         raise InputError(last_line(run) or "not begun")
-    return {**found[name], "title": row.title}
+    measured = {"": {}, **_read(run.folder / _MEASURED)}
+    if row.measured not in measured:
+        raise InputError(last_line(run) or "not measured")
+    return {"beside": {}, **found[row.phase], **measured[row.measured], "title": row.title}
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return read_json(path) if path.exists() else {}
 
 
 def last_line(run: Run) -> str:

@@ -59,7 +59,7 @@ def _loss(config: Config, phase: Phase) -> dict[str, Any]:
         phase.triplet, {"bound", "gamma", "margin", "mining", "triplet_weight"}
     )
     if phase.model == "baseline":
-        unread = unread | {"attribute_weight"}
+        unread = unread | {"attribute_weight", "attributes"}
     return {name: value for name, value in values.items() if name not in unread}
 
 

@@ -65,8 +65,12 @@ def test_the_focal_phase_reads_all_of_the_loss(name):
 @pytest.mark.parametrize(
     ("triplet", "reads"),
     [
-        ("none", {"label_smoothing", "attribute_weight"}),
-        ("triplet", {"label_smoothing", "attribute_weight", "margin", "mining", "triplet_weight"}),
+        ("none", {"label_smoothing", "attribute_weight", "attributes"}),
+        (
+            "triplet",
+            {"label_smoothing", "attribute_weight", "attributes"}
+            | {"margin", "mining", "triplet_weight"},
+        ),
     ],
 )
 def test_a_phase_reads_those_options_of_the_loss_that_are_in_it(triplet, reads):
@@ -74,7 +78,7 @@ def test_a_phase_reads_those_options_of_the_loss_that_are_in_it(triplet, reads):
     plain = dataclasses.replace(CONFIG, phases=phases)
     values = {
         "margin": 0.25, "bound": 0.25, "gamma": 1.0, "mining": "all", "triplet_weight": 0.5,
-        "attribute_weight": 0.5, "label_smoothing": 0.1,
+        "attribute_weight": 0.5, "attributes": "hat", "label_smoothing": 0.1,
     }  # fmt: skip
     found = {
         name
