@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fgsam_jax.config import check
 from fgsam_jax.errors import InputError
+from fgsam_jax.experiments.studies.catalogue import STUDIES
 from fgsam_jax.runtime import cli, startup
 from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
@@ -32,7 +33,7 @@ _DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
 def main() -> None:
     """What the flags ask for. Raises InputError for what the user can mend."""
     parser = Parser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("name", metavar="NAME", help="of the experiment")
+    parser.add_argument("name", metavar="NAME", choices=(*STUDIES, "comparison"))
     parser.add_argument("finished", nargs="*", metavar="RUN", help="folders, for comparison")
     parser.add_argument("--base", default=str(_DEMO), help="configuration that it changes")
     parser.add_argument(
@@ -50,6 +51,8 @@ def main() -> None:
         from fgsam_jax.experiments.studies.comparison import compared
 
         return print(compared([expanded(run) for run in given.finished], root))
+    if given.seeds < 1:
+        raise InputError(f"--seeds is 1 or more, got {given.seeds}")
     if given.finished:
         raise InputError(f"only comparison takes folders of runs, got {given.finished[0]}")
     cli.parse([sys.argv[0], "--config", given.base, *overrides])
