@@ -28,7 +28,8 @@ class Study:
     """A named experiment.
 
     Attributes:
-      rows: (base configuration, small) to its rows; the first is what the others are compared with.
+      rows: (base configuration, small) to its rows; the first of a group is what the others of it
+        are compared with.
       measure: (configuration of a finished run, its folder) to further rows of results by name.
     """
 

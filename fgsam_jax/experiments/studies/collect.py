@@ -65,18 +65,19 @@ def collected(experiment: Experiment) -> list[Line]:
 def cells(lines: Sequence[Line]) -> list[list[str]]:
     """Mean and standard deviation of the sample over seeds, in percent; headings first.
 
-    "mAP gain" is what a row has more than the first, seed by seed. The number of seeds is at the
-    end.
+    "mAP gain" is what a row has more than the first of its group, seed by seed. The number of seeds
+    is at the end.
     """
     table = []
-    reference = lines[0].values("mAP")
+    firsts = {line.row.group: line for line in reversed(lines)}
     beside = list(dict.fromkeys(x for a in lines for b in a.found.values() for x in b["beside"]))
     for line in lines:
         head, *rest = tables.spread_cells([[row] for row in line.scored.values()])
         figures = rest[0][1:] if rest else ["–"] * (len(head) - 1)
-        own = line.values("mAP")
+        first = firsts[line.row.group]
+        own, reference = line.values("mAP"), first.values("mAP")
         gains = [own[seed] - reference[seed] for seed in own if seed in reference]
-        gain = "" if line is lines[0] else _spread(gains, "+.2f")
+        gain = "" if line is first else _spread(gains, "+.2f")
         others = [
             _spread([found["beside"][name] for found in line.found.values()], ".3g")
             for name in beside
