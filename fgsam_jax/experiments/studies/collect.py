@@ -18,6 +18,8 @@ from fgsam_jax.visualization.intervals import interval_chart, svg_file
 from fgsam_jax.visualization.page import Element, document, element, section
 from fgsam_jax.visualization.page import table as html_table
 
+_COLUMNS = ("rank-1", "rank-5", "rank-10", "mAP", "mINP", "mAP plenary")  # the JSON has all
+
 
 @dataclass(frozen=True)
 class Line:
@@ -73,7 +75,7 @@ def cells(lines: Sequence[Line]) -> list[list[str]]:
     beside = list(dict.fromkeys(x for a in lines for b in a.found.values() for x in b["beside"]))
     for line in lines:
         head, *rest = tables.spread_cells([[row] for row in line.scored.values()])
-        figures = rest[0][1:] if rest else ["–"] * (len(head) - 1)
+        figures = [rest[0][head.index(name)] if rest else "–" for name in _COLUMNS]
         first = firsts[line.row.group]
         own, reference = line.values("mAP"), first.values("mAP")
         gains = [own[seed] - reference[seed] for seed in own if seed in reference]
@@ -83,7 +85,7 @@ def cells(lines: Sequence[Line]) -> list[list[str]]:
             for name in beside
         ]
         table.append([line.row.title, *figures, gain, *others, f"{len(line.found)}"])
-    return [[*head, "mAP gain", *beside, "seeds"], *table]
+    return [["", *_COLUMNS, "mAP gain", *beside, "seeds"], *table]
 
 
 def _spread(values: Sequence[float], how: str) -> str:
