@@ -142,6 +142,7 @@ class Loss:
     mining: Literal["hard", "all"] = "hard"  # [D] silent; "all" averages over all triplets
     identity_weight: NonNegative = 1.0  # of each identity term
     attribute_weight: NonNegative = 1.0  # of each attribute's term
+    attributes: Line = ""  # which of them have a term, names with commas between; empty: all
     triplet_weight: NonNegative = 1.0  # of each branch's triplet term
     # The share of an identity's target that all identities have alike; BoT takes 0.1 (91.3 / 79.3
     # to 91.4 / 80.3).
@@ -275,6 +276,11 @@ class Config:
     repeats: Count = 1  # runs with seed and split_seed raised by 0, 1, ...; tables give the spread
     references: bool = False  # rows for the mean colour and the untrained model in the table
     log: Log = field(default_factory=Log)
+
+
+def taught_attributes(loss: Loss) -> tuple[str, ...]:
+    """The names in `Loss.attributes`; none for all."""
+    return tuple(filter(None, (name.strip() for name in loss.attributes.split(","))))
 
 
 def check(config: Config) -> None:

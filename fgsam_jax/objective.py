@@ -79,6 +79,7 @@ def recognition(
     mining: str = "hard",
     smoothing: float = 0.0,
     weights: Weights = EQUAL,
+    taught: tuple[str, ...] = (),
     axis_name: str | None = None,
 ) -> Terms:
     """Identity, attribute and triplet losses, those that the outputs have.
@@ -97,6 +98,7 @@ def recognition(
       mining: "hard" or "all".
       smoothing: of the identities' labels.
       weights: of the terms.
+      taught: the attributes that have a term; empty: all.
       axis_name: mine over all devices of this axis.
 
     Returns:
@@ -115,8 +117,9 @@ def recognition(
         losses[f"identity/{part}"] = identity(logits)
     correct = jnp.argmax(outputs.identity, -1) == labels
     metrics = {"identity_accuracy": jnp.mean(correct, dtype=jnp.float32)}
-    if outputs.attributes:
-        cross_entropies = _attribute_losses(outputs.attributes, batch["attributes"])
+    attributes = {k: x for k, x in outputs.attributes.items() if not taught or k in taught}
+    if attributes:
+        cross_entropies = _attribute_losses(attributes, batch["attributes"])
         losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
         return Terms(_weighted(losses, weights), metrics)

@@ -225,3 +225,12 @@ def test_an_empty_prediction_costs_what_the_signs_say(pose_terms):
     terms = pose_terms(heat.at[..., -1].set(1), affinity, given)
     for name in ("heat", "affinity"):
         assert terms.losses[f"{name}_3"] == terms.metrics[f"{name}_zero"]
+
+
+def test_only_the_attributes_that_are_taught_have_a_term():
+    given = outputs({**HAT, "bag": HAT["hat"]})
+    both = {**batch(), "attributes": {"hat": jnp.array([0, 1, 0, 1]), "bag": jnp.array([1] * 4)}}
+    every = objective.recognition(given, both).losses
+    one = objective.recognition(given, both, taught=("bag",)).losses
+    assert set(every) - set(one) == {"attribute/hat"}
+    np.testing.assert_array_equal(one["attribute/bag"], every["attribute/bag"])

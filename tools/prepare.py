@@ -12,7 +12,7 @@ The second lists a small part of the images to re-identify, of whole people, for
 
 The third lists the training split alone, with a test set made of so many of its people: choose
 settings on it, and look at the published query and gallery once, at the end. With --limit it keeps
-about so many images of the other people to train on.
+about so many images of the other people to train on, with --identities so many of these people.
 """
 
 import shlex
@@ -32,6 +32,9 @@ _LIMIT = flags.DEFINE_integer("limit", None, "List about so many training images
 _HELD_OUT = flags.DEFINE_integer(
     "held_out", None, "List train with a test set of so many of its people.", lower_bound=1
 )
+_IDENTITIES = flags.DEFINE_integer(
+    "identities", None, "Train on so many of the people that --held_out leaves.", lower_bound=1
+)
 _TO = flags.DEFINE_string("to", "subset.csv", "The list that --limit and --held_out write.")
 
 
@@ -49,8 +52,10 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{len(runs)} runs: the first of them is prepared")
     if first.synthetic.folder:
         render_set(first)
+    if _IDENTITIES.value and not _HELD_OUT.value:
+        raise InputError("--identities limits what --held_out leaves to train on: give both")
     if _LIMIT.value or _HELD_OUT.value:
-        write_list(first, _LIMIT.value, _HELD_OUT.value, expanded(_TO.value))
+        write_list(first, _LIMIT.value, _HELD_OUT.value, _IDENTITIES.value, expanded(_TO.value))
     else:
         prepare(first, expanded(_SHEET.value) if _SHEET.value else None)
 
@@ -76,7 +81,13 @@ def prepare(config: Config, sheet: Path | None) -> None:
     print("\nready for training")
 
 
-def write_list(config: Config, images: int | None, held_out: int | None, path: Path) -> None:
+def write_list(
+    config: Config,
+    images: int | None,
+    held_out: int | None,
+    people: int | None,
+    path: Path,
+) -> None:
     """Write other splits and say how to train on them."""
     from fgsam_jax.data.checks import drawn_splits
     from fgsam_jax.data.subset import draw_subset, hold_out, write_csv
@@ -88,7 +99,7 @@ def write_list(config: Config, images: int | None, held_out: int | None, path: P
     builder = open_people(config, write=False)
     splits = drawn_splits(builder.crops(), config.data.split_seed)
     if held_out:
-        subset = hold_out(splits, held_out, config.seed, images)
+        subset = hold_out(splits, held_out, config.seed, images, people)
     elif images:
         subset = draw_subset(splits, images, config.seed)
     write_csv(path, subset, builder.attributes())

@@ -54,7 +54,11 @@ def draw_subset(splits: Splits, images: int, seed: int) -> dict[str, list[Crop]]
 
 
 def hold_out(
-    splits: Splits, people: int, seed: int, images: int | None = None
+    splits: Splits,
+    people: int,
+    seed: int,
+    images: int | None = None,
+    identities: int | None = None,
 ) -> dict[str, list[Crop]]:
     """A test set of people of train, so that choices are made without query and gallery.
 
@@ -67,6 +71,7 @@ def hold_out(
       people: to hold out.
       seed: of the draws.
       images: to train on, about, of whole people; None for those of all the others.
+      identities: to train on; None for all others.
 
     Raises:
       InputError: too few people have matches, or nobody is left to train on.
@@ -84,6 +89,12 @@ def hold_out(
     train = [crop for crop in splits["train"] if crop.identity not in {*chosen}]
     if images is not None:
         some = {*_people_of(train, images, random)}
+        train = [crop for crop in train if crop.identity in some]
+    if identities is not None:
+        left = _counts(train)[0]
+        if len(left) < identities:
+            raise InputError(f"{identities} identities to train on: {len(left)} are left")
+        some = {*_draw(random, left, identities).tolist()}
         train = [crop for crop in train if crop.identity in some]
     query, gallery = ([crop for p in chosen for crop in cut[p][part]] for part in (0, 1))
     return {"train": train, "query": query, "gallery": gallery}

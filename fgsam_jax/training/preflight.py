@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from fgsam_jax.checkpoint import CheckpointInfo, checkpoint_folder, described
-from fgsam_jax.config import Config, Phase
+from fgsam_jax.config import Config, Phase, taught_attributes
 from fgsam_jax.data.checks import perhaps_from_zero
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.data.splits import SPLITS
@@ -47,7 +47,7 @@ def check_phases(
         if phase.model == "pose":
             _check_joints(phase, datasets)
         else:
-            _check_branches(phase, datasets)
+            _check_branches(phase, datasets, taught_attributes(config.loss))
     _check_models(config, datasets, results)
     if any(phase.model != "pose" for phase in config.phases):
         check_matches(datasets.table("query"), datasets.table("gallery"))
@@ -98,11 +98,17 @@ def _check_joints(phase: Phase, datasets: Datasets) -> None:
         )
 
 
-def _check_branches(phase: Phase, datasets: Datasets) -> None:
+def _check_branches(phase: Phase, datasets: Datasets, names: tuple[str, ...]) -> None:
     """Refuse a part branch that no loss would train: it would be noise in the descriptor."""
+    known = [attribute.name for attribute in datasets.attributes]
+    if strange := set(names) - set(known):
+        raise InputError(
+            f"config.loss.attributes has {', '.join(sorted(strange))}; the training images are "
+            f"labelled with {', '.join(known) or 'no attribute'}"
+        )
     if phase.model != "fgsam" or phase.triplet != "none":
         return
-    taught = {attribute.part for attribute in datasets.attributes}
+    taught = {a.part for a in datasets.attributes if not names or a.name in names}
     idle = [part for part in PARTS if part != PLENARY and part not in taught]
     if idle:
         raise InputError(

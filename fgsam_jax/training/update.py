@@ -8,7 +8,7 @@ import flax.linen as nn
 import optax
 
 from fgsam_jax import objective
-from fgsam_jax.config import Config, Phase
+from fgsam_jax.config import Config, Phase, taught_attributes
 from fgsam_jax.models.outputs import Outputs
 from fgsam_jax.objective import Terms
 from fgsam_jax.runtime.distributed import AXIS
@@ -67,6 +67,7 @@ def make_update(
             config.loss.attribute_weight,
             config.loss.triplet_weight,
         ),
+        taught=taught_attributes(config.loss),
         axis_name=AXIS,
     )
     if phase.model == "pose":

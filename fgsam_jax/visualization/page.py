@@ -33,6 +33,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 caption { text-align: left; } td, th { padding: .15rem .55rem; text-align: right; }
 th { font-weight: 600; white-space: nowrap; } thead th { border-bottom: 1px solid var(--line); }
 tr > :first-child { text-align: left; padding-left: 0; }
+.numbers td { white-space: nowrap; }
 .text td, .text th { text-align: left; } .told td { overflow-wrap: anywhere; }
 .row { display: flex; flex-wrap: wrap; gap: .4rem 1.4rem; align-items: flex-start; }
 .crops { display: flex; flex-wrap: wrap; gap: .3rem; margin: .3rem 0 .9rem; }

@@ -500,3 +500,14 @@ def test_where_cameras_are_not_known_one_image_of_a_person_is_asked_for():
     crops = [crop(Path("/images"), f"{n}.jpg", 1 + n // 3, 0) for n in range(9)]
     held = hold_out({"train": crops, "query": [], "gallery": []}, 2, 0)
     assert [len(some) for some in held.values()] == [3, 2, 4]
+
+
+def test_so_many_people_are_trained_on_beside_the_held_out_ones():
+    whole = a_set([6, 5, 4, 6, 7, 6], 2)
+    held = hold_out(whole, 2, 0, identities=3)
+    everybody = hold_out(whole, 2, 0)
+    assert held["query"] == everybody["query"]
+    assert len({c.identity for c in held["train"]}) == 3
+    assert {c.name for c in held["train"]} < {c.name for c in everybody["train"]}
+    with pytest.raises(InputError, match="5 identities to train on: 4 are left"):
+        hold_out(whole, 2, 0, identities=5)
