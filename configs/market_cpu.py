@@ -92,13 +92,7 @@ def get_config(backbone: str = "efficientnet_lite0") -> Config:
                 epochs=8,
             ),
             replace(later, name="lram", title="Base + Pose + LRAM", triplet="none"),
-            replace(
-                later,
-                name="fgsam",
-                title="Base + Pose + LRAM + FTL",
-                triplet="focal",
-                triplet_vector="after",
-            ),
+            replace(later, name="fgsam", title="Base + Pose + LRAM + FTL", triplet="focal"),
             replace(
                 base,
                 name="base_long",
