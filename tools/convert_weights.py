@@ -4,8 +4,8 @@
     python tools/convert_weights.py runs/market --to mine.safetensors
 
 SOURCE is a .pth, .safetensors, .caffemodel, a folder of .npy (Caffe's blobs), hf://owner/name/file,
-a run's folder or a file that was converted before. The last two go back, to torchvision's or
-torchreid's names. docs/weights.md lists what is known, with the licences.
+a run's folder or a file that was converted before. The last two go back, to the net's public names;
+a trained baseline with what its descriptors need beside the backbone. docs/weights.md lists what is known, with the licences.
 """
 
 import argparse

@@ -59,7 +59,7 @@ def _case(config: Config, phase: Phase, size: int, options: argparse.Namespace) 
             raise AssertionError(f"what PyTorch gives differs by {difference} of the largest value")
         rival = torch_recipe.make_step(config, phase, net, batch, per_epoch)
         runs[f"{name}, PyTorch"] = rival
-    rows = in_turn("recipe", runs, 3 if options.quick else 9)
+    rows = in_turn("recipe", runs, 3 if options.quick else 7)
     for row in rows:
         row["images_per_s"] = size / row["median"]
         row["epoch_s"] = per_epoch * row["median"]
