@@ -5,7 +5,8 @@
 
 SOURCE is a .pth, .safetensors, .caffemodel, a folder of .npy (Caffe's blobs), hf://owner/name/file,
 a run's folder or a file that was converted before. The last two go back, to the net's public names;
-a trained baseline with what its descriptors need beside the backbone. docs/weights.md lists what is known, with the licences.
+a trained baseline with what its descriptors need beside the backbone. docs/weights.md lists what is
+known, with the licences.
 """
 
 import argparse
