@@ -16,6 +16,8 @@ sys.path.append(str(ROOT / "tools"))
 
 from benchmarks import ceilings, common, counted, pooling  # noqa: E402
 
+from fgsam_jax.models.outputs import Outputs  # noqa: E402
+
 
 @pytest.fixture(scope="module")
 def torch():
@@ -81,6 +83,42 @@ def test_the_rival_in_torch_has_as_many_parameters(torch, backbone, number):
     shapes = common.variable_shapes(model, config.data.height, config.data.width)
     ours = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(shapes["params"]))
     assert ours == sum(x.numel() for x in Net(config.model, phase.model).parameters())
+
+
+def test_the_rival_with_the_whole_recipe_gives_the_same_for_a_batch(torch):
+    from dataclasses import replace
+
+    from benchmarks import recipe, torch_recipe
+
+    from fgsam_jax import objective
+
+    config = common.configuration("market_cpu")
+    config = replace(config, data=replace(config.data, height=32, width=16))
+    phase, batch = config.phases[0], common.random_batch(8, 32, 16)
+    variables = common.random_variables(common.model_of(config, phase), 32, 16)
+    net = torch_recipe.baseline(config, variables)
+    assert recipe.torch_difference(config, phase, variables, net, batch["image"]) < 1e-4
+    images, labels = torch.from_numpy(batch["image"]), torch.from_numpy(batch["label"]).long()
+    loss = torch_recipe.objective(config, net, images, labels)
+    embeddings, logits, _ = net(images)
+    outputs = Outputs(
+        {"plenary": jnp.asarray(embeddings["plenary"].detach())},
+        jnp.asarray(logits.detach()), {}, None,
+    )  # fmt: skip
+    terms = objective.recognition(outputs, batch, triplet="triplet", margin=0.3, smoothing=0.1)
+    assert float(loss.detach()) == pytest.approx(float(sum(terms.losses.values())), rel=1e-5)
+
+
+def test_augmentation_in_torch_shifts_and_erases_as_often_and_as_much(torch):
+    from benchmarks import torch_recipe
+
+    torch.manual_seed(0)
+    images = torch.full((400, 40, 20, 3), 7, dtype=torch.uint8)
+    erased = (torch_recipe.augmented(images, 0, 0.5) != 7).any(-1).float().mean((1, 2))
+    assert 0.4 < (erased > 0).float().mean() < 0.6
+    assert 0.17 < erased[erased > 0].mean() < 0.25
+    shifted = (torch_recipe.augmented(images, 2, 0.0) != 7).any(-1)
+    assert shifted.float().mean() == pytest.approx(0.09, abs=0.01)
 
 
 def test_poolings_in_torch_agree_with_each_other(torch):

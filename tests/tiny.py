@@ -85,7 +85,8 @@ def numpy_variables(module, seed: int = 0) -> dict:
         if path[-1] == "kernel":
             inputs = np.prod(shape.shape[:-1])
             return random.normal(0, (2 / inputs) ** 0.5, shape.shape).astype(np.float32)
-        return np.full(shape.shape, path[-1] in ("scale", "var"), np.float32)
+        filled = {"scale": 1, "var": 1, "exponent": 3}.get(path[-1], 0)
+        return np.full(shape.shape, filled, np.float32)
 
     shapes = flatten_dict(variable_shapes(module, HEIGHT, WIDTH))
     drawn = unflatten_dict({path: draw(path, shape) for path, shape in shapes.items()})

@@ -24,6 +24,7 @@ SECTIONS = (
     "pooling",
     "backbones",
     "steps",
+    "recipe",
     "embedding",
     "exported",
     "counted",

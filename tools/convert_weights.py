@@ -4,12 +4,14 @@
     python tools/convert_weights.py runs/market --to mine.safetensors
 
 SOURCE is a .pth, .safetensors, .caffemodel, a folder of .npy (Caffe's blobs), hf://owner/name/file,
-a run's folder or a file that was converted before. The last two go back, to torchvision's or
-torchreid's names. docs/weights.md lists what is known, with the licences.
+a run's folder or a file that was converted before. The last two go back, to the net's public names;
+a trained baseline with what its descriptors need beside the backbone. docs/weights.md lists what is
+known, with the licences.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fgsam_jax.errors import InputError
 from fgsam_jax.runtime.entry import Parser, one_line
@@ -70,13 +72,19 @@ def _export(source: Path, target: Path, given: argparse.Namespace) -> list[str]:
     from fgsam_jax.export import pytorch
     from fgsam_jax.weights import storage
 
+    head: dict[str, Any] = {}
+    about: dict[str, str] = {}
     if source.is_dir():
-        held, title = pytorch.trained_backbone(source, given.phase, given.which)
+        held, head, about, title = pytorch.trained_backbone(source, given.phase, given.which)
     else:
         held, title = storage.load(source), str(source)
     arrays = pytorch.export_weights(held)
-    storage.write(target, arrays, {"format": "pt", "variant": held.variant})
+    storage.write(target, arrays | head, {"format": "pt", "variant": held.variant} | about)
     note = pytorch.not_torchvision(held.variant)
+    if head:
+        note.append(f"taken for its descriptors: {', '.join(head)}")
+    if about:
+        note.append("kept as metadata: " + ", ".join(f"{k} {v}" for k, v in about.items()))
     return [f"taken: {len(arrays)} arrays of {held.variant} from {title}", *note]
 
 

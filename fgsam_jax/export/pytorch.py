@@ -1,6 +1,7 @@
 """Trained and converted weights under the names of PyTorch's models."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
@@ -11,9 +12,35 @@ from fgsam_jax.weights import names
 from fgsam_jax.weights.names import BACKBONE
 from fgsam_jax.weights.storage import Weights
 
+# What a baseline has between its backbone's map and its descriptor, under the names that
+# reid-strong-baseline and cnnimageretrieval gave them.
+_HEAD = {
+    ("params", "pooling", "exponent"): "pool.p",
+    ("batch_stats", "neck", "mean"): "bottleneck.running_mean",
+    ("batch_stats", "neck", "var"): "bottleneck.running_var",
+}
 
-def trained_backbone(workdir: Path, phase: str | None, which: str) -> tuple[Weights, str]:
-    """The backbone of a checkpoint, and a line that says which.
+
+class Trained(NamedTuple):
+    """The backbone of a checkpoint and what else its descriptors need.
+
+    Attributes:
+      weights: of the backbone, averaged where training averages: those that evaluations use.
+      head: of a baseline "pool.p" [1], the exponent of generalised mean pooling, and
+        "bottleneck.running_mean" and "bottleneck.running_var" [channels], as far as its descriptor
+        needs them.
+      about: "height" and "width" of its images, "last_stride", "mirror" and "phase", as strings.
+      title: which checkpoint it is, for people.
+    """
+
+    weights: Weights
+    head: dict[str, np.ndarray]
+    about: dict[str, str]
+    title: str
+
+
+def trained_backbone(workdir: Path, phase: str | None, which: str) -> Trained:
+    """The backbone of a checkpoint.
 
     Args:
       workdir: of a run.
@@ -26,15 +53,26 @@ def trained_backbone(workdir: Path, phase: str | None, which: str) -> tuple[Weig
     from fgsam_jax.checkpoint import restore  # Orbax, which a converted file does not need
 
     info, variables, step = restore(workdir, phase, which)
+    config, leaves = info.config, flatten_dict(variables)
     values = {
         (path[0], *path[2:]): np.asarray(value)
-        for path, value in flatten_dict(variables).items()
+        for path, value in leaves.items()
         if path[1] == BACKBONE
     }
     if not values:
         raise InputError(f"{workdir}: the phase {info.phase} has no backbone; name another --phase")
-    weights = Weights(BACKBONE, info.config.model.backbone, values)
-    return weights, f"the checkpoint of step {step} of {info.phase} in {workdir}"
+    head = {name: np.asarray(leaves[path]) for path, name in _HEAD.items() if path in leaves}
+    if config.model.search_vector == "before":
+        head = {name: value for name, value in head.items() if name == "pool.p"}
+    about = {
+        "phase": info.phase,
+        "height": str(config.data.height),
+        "width": str(config.data.width),
+        "last_stride": str(config.model.last_stride),
+        "mirror": str(config.mirror).lower(),
+    }
+    title = f"the checkpoint of step {step} of {info.phase} in {workdir}"
+    return Trained(Weights(BACKBONE, config.model.backbone, values), head, about, title)
 
 
 def export_weights(weights: Weights) -> dict[str, np.ndarray]:

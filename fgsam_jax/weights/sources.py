@@ -12,7 +12,7 @@ from fgsam_jax.models import efficientnet, osnet, resnet
 from fgsam_jax.weights import names, scaling
 
 # Of a classifier, a neck or a preprocessing; what is after the backbone is not converted.
-_HEADS = r"(fc|classifier|heads|bottleneck|last_linear|pixel_mean|pixel_std)(\.|$)"
+_HEADS = r"(_?fc|classifier|heads|bottleneck|pool|last_linear|pixel_mean|pixel_std)(\.|$)"
 _COUNTERS = r".*num_batches_tracked$"
 # What torch.compile, data parallelism and trainers put before the names of what they wrap.
 _WRAPPERS = r"((module|_orig_mod|model)\.)*"
@@ -147,7 +147,7 @@ def _efficientnet(arrays: Mapping[str, np.ndarray]) -> Source | None:
             + " or ".join(f"{size} ({name})" for name, size in sizes.items())
         )
     keys = _keys(names.BACKBONE, fitting[0], names.torch_name(fitting[0]), before)
-    left = {r"_fc\.": "classifier", _COUNTERS: "counters of batches"}
+    left = {_HEADS: "classifier or neck", _COUNTERS: "counters of batches"}
     return Source(fitting[0], names.BACKBONE, fitting[0], keys, left, before)
 
 

@@ -1,11 +1,7 @@
 import dataclasses
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import jax
@@ -13,9 +9,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import tiny
+from killed import SCRIPT, kill
 
 from fgsam_jax.checkpoint import checkpoint_folder, restore
-from fgsam_jax.config import Compute, Log, Phase, PoseData, to_dict
+from fgsam_jax.config import Compute, Log, Phase, PoseData
 from fgsam_jax.data import resident
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
@@ -208,31 +205,6 @@ def test_an_interrupted_stream_goes_on_to_the_same_bits(rendered, tmp_path, monk
     (resumed,) = go(config, tmp_path / "cut")
     assert resumed["pose"] == whole["pose"]
     assert same(everything(tmp_path / "cut", "pose"), everything(tmp_path / "whole", "pose"))
-
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from fgsam_jax.config import from_dict
-from fgsam_jax.data.pipeline import Datasets
-from fgsam_jax.training.loop import train
-config = from_dict(json.loads(Path(sys.argv[1]).read_text()))
-train(config, Path(sys.argv[2]), Datasets(config))
-"""
-
-
-def kill(config, workdir, script, is_time):
-    """A run in a process of its own, killed when its log says that it is time."""
-    given, log = workdir.with_suffix(".json"), workdir / "log.jsonl"
-    given.write_text(json.dumps(to_dict(config)))
-    with workdir.with_suffix(".out").open("w+") as out:
-        command = [sys.executable, "-c", script, str(given), str(workdir)]
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ)
-        while process.poll() is None and not (log.exists() and is_time(log.read_text())):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        out.seek(0)
-        assert process.wait() in (-signal.SIGKILL, 0), out.read()
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import numpy as np
@@ -9,7 +10,8 @@ import optax
 import pytest
 import tiny
 from flax.traverse_util import flatten_dict
-from steps import gradient_descent, largest_difference, spread
+from killed import SCRIPT, kill
+from steps import largest_difference, spread
 from tiny import numpy_variables, random_batch
 
 from fgsam_jax.checkpoint import Checkpoints, checkpoint_folder, restore
@@ -54,24 +56,35 @@ FULL = Phase(
     images_per_identity=4,
     augmentation=AUGMENTATION,
     optimization=OPTIMIZATION,
+    epochs=4,
+    learning_rate=5e-4,
+    warmup_epochs=2,
 )
-STEPS = 4
+STEPS = 4  # one an epoch
+
+
+def recipes_optimizer(phase):
+    """The whole chain with momentum in Adam's place, which makes rounding as large as its steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optax, "scale_by_adam", lambda: optax.trace(0.9))
+        return make_optimizer(phase, per_epoch=1)
 
 
 @functools.cache
-def trained(count, freeze=False):
+def trained(count, freeze=False, kind="fgsam"):
     """The state before and after each of a few steps, and the metrics of each."""
-    config = Config(phases=(FULL,), model=SIZES, loss=LOSS)
-    optimizer, devices = gradient_descent(), jax.local_devices()[:count]
+    phase = dataclasses.replace(FULL, model=kind)
+    config = Config(phases=(phase,), model=SIZES, loss=LOSS)
+    optimizer, devices = recipes_optimizer(phase), jax.local_devices()[:count]
     update = make_update(
         config,
-        FULL,
-        tiny.model("fgsam", SIZES, AXIS, triplet_vector="before"),
+        phase,
+        tiny.model(kind, SIZES, AXIS, triplet_vector="before"),
         optimizer,
         freeze_backbone=freeze,
     )
     step, key = parallel_train_steps(update, devices), replicate(jax.random.key(3), devices)
-    state = make_state(numpy_variables(tiny.model("fgsam", SIZES)), FULL, optimizer)
+    state = make_state(numpy_variables(tiny.model(kind, SIZES)), phase, optimizer)
     states, history = [jax.device_get(state)], []
     state = replicate(states[0], devices)
     for index in range(STEPS):
@@ -84,11 +97,12 @@ def trained(count, freeze=False):
 
 @pytest.fixture(scope="module")
 def runs():
-    return [trained(count) for count in (1, 4)]
+    return [trained(count, False, "fgsam") for count in (1, 4)]
 
 
-def test_four_devices_are_one_with_every_part_on(runs):
-    (one, losses), (four, others) = runs
+@pytest.mark.parametrize("kind", ["fgsam", "baseline"])
+def test_four_devices_are_one_with_every_part_on(kind):
+    (one, losses), (four, others) = (trained(count, False, kind) for count in (1, 4))
     assert largest_difference(losses, others) < 1e-4
     assert largest_difference(one[0].params, one[-1].params) > 1e-4
     for name in ("params", "batch_stats", "average"):
@@ -150,11 +164,11 @@ def finished(rendered, tmp_path_factory):
     return config, workdir
 
 
-def last_state(workdir):
-    _, variables, step = restore(workdir, "base")
-    optimizer = make_optimizer(LONG, 3)
-    template = jax.eval_shape(lambda v: make_state(v, LONG, optimizer), variables)
-    return resume_state(Checkpoints(checkpoint_folder(workdir, "base")), step, template, LONG)
+def last_state(workdir, phase=LONG):
+    _, variables, step = restore(workdir, phase.name)
+    optimizer = make_optimizer(phase, 3)
+    template = jax.eval_shape(lambda v: make_state(v, phase, optimizer), variables)
+    return resume_state(Checkpoints(checkpoint_folder(workdir, phase.name)), step, template, phase)
 
 
 def test_a_run_with_every_part_on_goes_on_to_the_same_bits(finished, tmp_path, monkeypatch):
@@ -183,6 +197,31 @@ def test_a_run_with_every_part_on_goes_on_to_the_same_bits(finished, tmp_path, m
     assert all(np.array_equal(x, y) for x, y in zip(ours, theirs, strict=True))
     logs = [(folder / "log.jsonl").read_text() for folder in (tmp_path, workdir)]
     assert logs[0] == logs[1]
+
+
+# The whole method with the other schedule.
+STEPWISE = dataclasses.replace(OPTIMIZATION, schedule="step", drop_epochs=(2,), flat=0.0)
+WHOLE = dataclasses.replace(FULL, epochs=3, learning_rate=1e-3, optimization=STEPWISE)
+
+
+def test_a_killed_run_of_the_whole_method_goes_on_to_the_same_bits(rendered, tmp_path):
+    config = tiny.config(rendered, (WHOLE,), model=SIZES, loss=LOSS, mirror=True)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    go(config, whole)
+    kill(config, killed, SCRIPT, lambda log: '"step": 5' in log)
+    assert restore(killed, "full")[2] in (3, 6)
+    assert not (killed / "results.json").exists()
+    go(config, killed)
+    ours, theirs = (jax.tree.leaves(last_state(folder, WHOLE)) for folder in (killed, whole))
+    assert len(ours) > 300
+    assert all(np.array_equal(x, y) for x, y in zip(ours, theirs, strict=True))
+    assert (killed / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
+    spent = {"seconds": 0, "memory": 0}
+    first, second = (
+        json.loads((folder / "results.json").read_text())["full"] | spent
+        for folder in (killed, whole)
+    )
+    assert first == second
 
 
 def test_what_is_loaded_and_handed_on_is_the_average(finished):

@@ -93,7 +93,8 @@ def random_variables(model: Any, height: int, width: int) -> dict[str, Any]:
         if path[-1] == "kernel":
             spread = (2 / np.prod(shape.shape[:-1])) ** 0.5
             return random.standard_normal(shape.shape, np.float32) * np.float32(spread)
-        return np.full(shape.shape, path[-1] in ("scale", "var"), shape.dtype)
+        filled = {"scale": 1, "var": 1, "exponent": 3}.get(path[-1], 0)
+        return np.full(shape.shape, filled, shape.dtype)
 
     shapes = flatten_dict(variable_shapes(model, height, width), keep_empty_nodes=True)
     return unflatten_dict(

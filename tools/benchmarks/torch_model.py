@@ -128,7 +128,11 @@ class Net(nn.Module):
             return
         self.backbone, channels = backbone(sizes)
         if kind == "baseline":
-            self.identity = nn.Linear(channels, PEOPLE)
+            self.pooling, neck = sizes.pooling, sizes.baseline_neck
+            if self.pooling == "gem":
+                self.exponent = nn.Parameter(torch.full((1,), 3.0))
+            self.neck = nn.BatchNorm1d(channels, affine=False) if neck else nn.Identity()
+            self.identity = nn.Linear(channels, PEOPLE, bias=not neck)
             return
         random = np.random.default_rng(0)
         for name, count in (("x", channels), ("y", 57)):
@@ -157,8 +161,12 @@ class Net(nn.Module):
         """Embeddings, identity logits and attribute logits."""
         x = self.backbone(images)
         if self.kind == "baseline":
-            pooled = x.mean((2, 3))
-            return {"plenary": pooled}, self.identity(pooled), {}
+            if self.pooling == "gem":
+                powers = x.clamp(min=1e-6).pow(self.exponent)
+                pooled = powers.mean((2, 3)).pow(1 / self.exponent)
+            else:
+                pooled = x.mean((2, 3))
+            return {"plenary": pooled}, self.identity(self.neck(pooled)), {}
         y = self.pose(images)[1]
         y = functional.avg_pool2d(y, y.shape[2] // x.shape[2])
         fused = self.fuse(self.norms[0](x).flatten(2).float(), self.norms[1](y).flatten(2).float())
@@ -185,14 +193,19 @@ class Net(nn.Module):
         return torch.fft.irfft(products, n=self.size)
 
 
-def focal_triplet(x: Any, labels: Any) -> Any:
-    """The mean over anchors of Eq. (10) with the hardest positive and negative."""
+def hardest_triplets(x: Any, labels: Any) -> tuple[Any, Any]:
+    """Distances of each row of length 1 to its hardest positive and negative."""
     x = functional.normalize(x.float(), dim=1)
     squared = (x[:, None] - x[None]).square().sum(2)
     distances = torch.where(squared > 0, squared.clamp(min=1e-12).sqrt(), 0)
     same = labels[:, None] == labels[None]
     itself = torch.eye(len(x), dtype=torch.bool)
     d_ap = distances.masked_fill(~same | itself, 0).amax(1)
-    d_an = distances.masked_fill(same, torch.inf).amin(1)
+    return d_ap, distances.masked_fill(same, torch.inf).amin(1)
+
+
+def focal_triplet(x: Any, labels: Any) -> Any:
+    """The mean over anchors of Eq. (10) with the hardest positive and negative."""
+    d_ap, d_an = hardest_triplets(x, labels)
     weight = (d_ap - d_an + 1).clamp(min=1) ** 2
     return (weight * torch.relu(d_ap - d_an + 0.5) + torch.relu(d_ap - 0.01)).mean()
