@@ -22,6 +22,7 @@ PHASES = {
     "intermediate": Phase("both", model="intermediate"),
     "fgsam": Phase("full", model="fgsam", triplet="focal"),
 }
+SEVERAL = ("pose", "fgsam")  # they have all that the other two have
 STEPS = 10
 
 

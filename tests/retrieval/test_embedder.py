@@ -465,7 +465,7 @@ def shared(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    flags = os.environ["XLA_FLAGS"].replace("count=4", "count=2")
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     running = [
         subprocess.Popen(

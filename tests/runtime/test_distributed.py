@@ -48,7 +48,7 @@ def both(rendered, tmp_path_factory):
     return folder, found
 
 
-@pytest.mark.parametrize("name", list(steps.PHASES))
+@pytest.mark.parametrize("name", steps.SEVERAL)
 def test_ten_steps_of_two_processes_are_those_of_one(both, name):
     """Losses, parameters and statistics; training/test_step.py compares devices of one process."""
     _, ((_, first), (_, second)) = both
