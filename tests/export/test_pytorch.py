@@ -23,7 +23,7 @@ models = pytest.importorskip("torch_models")
 BASE = Phase("base", model="baseline", optimization=Optimization(ema=0.9))
 CONFIG = Config(
     data=Data(height=64, width=32),
-    model=Model(pooling="gem", baseline_neck=True, triplet_vector="before"),
+    model=Model(pooling="gem", baseline_neck=True),
     phases=(BASE,),
     evaluation_batch=8,
     mirror=True,

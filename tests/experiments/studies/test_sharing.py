@@ -20,7 +20,7 @@ OTHER = {
     "backbone": "resnet18", "width": 16, "stem": "imagenet", "last_stride": 2, "pose_width": 0.125,
     "pose_kernel": 5, "parse": False, "sketch": 128, "bilinear": "fft", "part_size": 16,
     "plenary_size": 32, "bnneck": False, "pooling": "gem", "baseline_neck": True,
-    "triplet_vector": "before", "search_vector": "before", "identity_heads": "all",
+    "search_vector": "before", "identity_heads": "all",
     "prior_bias": True, "dtype": "bfloat16",
 }  # fmt: skip
 CONFIG = tiny.config(Path("set"))
