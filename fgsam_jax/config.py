@@ -192,9 +192,9 @@ class Phase:
     model: Literal["pose", "baseline", "intermediate", "fgsam"] = _UNNAMED
     start_from: tuple[Name, ...] = ()  # phases whose matching weights are taken
     triplet: Literal["none", "triplet", "focal"] = "none"  # beside the cross entropies
-    # Which vector of a normalised embedding it compares; BoT's is the one before. On held-out people
-    # of Market-1501 the focal loss shrinks all distances before the normalisation, to 0.1 and 0.2,
-    # and is yet 3 points of mAP better there than after it (docs/results.md).
+    # Which vector of a normalised embedding it compares; BoT's is the one before. The focal loss
+    # shrinks all distances there, to 0.1 and 0.2, and yet gives 3 points of mAP more than after it
+    # (docs/results.md, held-out people of Market-1501).
     triplet_vector: Literal["before", "after"] = "after"
     # Which of the pose net's parameters are trained; "cpb_only": the channel parse blocks.
     # [D] Eq. (11) has no pose loss.
