@@ -23,7 +23,9 @@ from fgsam_jax.models.outputs import Outputs  # noqa: E402
 
 @pytest.fixture(scope="module")
 def torch():
-    return pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # more wait for each other where another process takes a core
+    return torch
 
 
 def test_ratios_are_medians_over_the_rounds_to_the_first(monkeypatch):

@@ -194,6 +194,7 @@ def run(tool, monkeypatch, tmp_path, capsys):
             "_SHEET": str(tmp_path / "all.png"),
             "_LIMIT": limit,
             "_HELD_OUT": held_out,
+            "_IDENTITIES": None,
             "_TO": to,
         }.items():
             monkeypatch.setattr(tool, name, SimpleNamespace(value=value))

@@ -99,7 +99,7 @@ def test_an_exported_baseline_ranks_in_pytorch_as_here(backbone, tmp_path):
     theirs = torch_descriptors(NETS[backbone]().eval(), arrays, images)
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
     distances = [np.linalg.norm(x[:2, None] - x[None, 2:], axis=2) for x in (ours, theirs)]
-    assert np.ptp(distances[0]) > 1e-2
+    assert np.ptp(distances[0]) > 1e-3
     np.testing.assert_array_equal(*(np.argsort(x, axis=1) for x in distances))
 
 

@@ -51,6 +51,7 @@ def rivals(net: Describer, images: np.ndarray) -> dict[str, Callable[[], np.ndar
     settings = onnxruntime.SessionOptions()
     # Its threads would otherwise still wait for work while the next in turn is measured.
     settings.add_session_config_entry("session.force_spinning_stop", "1")
+    settings.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(
         _exported(net, images), settings, providers=["CPUExecutionProvider"]
     )
