@@ -66,6 +66,32 @@ def test_index_adds_what_is_new_and_lists_what_is_broken(called):
     assert "added 0 crops, 6 were there before" in called("index", "crops", "--run", "run")
 
 
+def test_index_tells_of_how_many_crops_camera_time_and_person_are_known(tool, place, capsys):
+    for n, folder in enumerate(("carpark", "entrance")):
+        (place / "sites" / folder).mkdir(parents=True)
+        pixels = np.full((HEIGHT, WIDTH, 3), 90 * n, np.uint8)
+        Image.fromarray(pixels).save(place / "sites" / folder / "20260102T030400.png")
+    folders = [str(place / "sites" / folder) for folder in ("carpark", "entrance")]
+
+    def indexed(gallery, *arguments):
+        given = ["--run", str(place / "run"), "--gallery", str(place / gallery)]
+        tool.main(["index", *arguments, *given, "--root", str(place)])
+        return capsys.readouterr().out
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool.startup, "tune", lambda: None)
+        plain = indexed("plain", *folders)
+        parent = indexed("parent", str(place / "sites"))
+        named = indexed("named", str(place / "sites"), "--camera-folders")
+    assert "2 crops: camera of 0, time of 2, person of 0\n" in plain
+    assert "a CSV with the columns path,camera,time" in plain
+    assert "person of 2: 2 people, carpark and entrance\n" in parent
+    assert "2 crops: camera of 2, time of 2, person of 0\n" in named
+    assert "no camera is known" not in named
+    with Gallery.open(place / "named") as gallery:
+        assert gallery.cameras() == {"carpark": 1, "entrance": 1}
+
+
 def test_find_ranks_the_crop_itself_first_and_keeps_to_the_filters(called, place):
     query = "crops/cam2/20260102T030401.png"
     lines = called("find", query, "-k", "3", "--picture", "found.png").splitlines()

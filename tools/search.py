@@ -21,6 +21,13 @@ from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
 
 
+_NO_CAMERA = (
+    "no camera is known, so none can be filtered by: index into a new gallery from folders named "
+    "camN, with --camera-folders, or from a CSV with the columns path,camera,time; see "
+    "docs/search.md"
+)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Do what the command line says. Raises InputError for what the user can mend."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,14 +63,22 @@ def _add_index(commands: Any) -> None:
     parser = _command(commands, "index", _index, text)
     parser.add_argument("crops", nargs="+", metavar="CROPS", help="folders, images or a .csv")
     parser.add_argument("--run", required=True, help="the folder of a trained model")
+    parser.add_argument(
+        "--camera-folders", action="store_true", help="the folder that holds a crop is its camera"
+    )
 
 
 def _index(given: argparse.Namespace) -> None:
     import fgsam_jax
     from fgsam_jax.retrieval.crop_lists import list_crops
     from fgsam_jax.retrieval.indexing import index_crops
+    from fgsam_jax.retrieval.people import known_of
 
-    crops = list_crops([expanded(path) for path in given.crops], expanded(given.root))
+    crops = list_crops(
+        [expanded(path) for path in given.crops],
+        expanded(given.root),
+        camera_folders=given.camera_folders,
+    )
     embedder = fgsam_jax.load(expanded(given.run))
     with _open(given, embedder, create=True) as gallery:
         done = index_crops(crops, embedder, gallery)
@@ -75,6 +90,10 @@ def _index(given: argparse.Namespace) -> None:
             f"added {done.added:,} crops, {done.known:,} were there before, {len(done.broken):,} "
             f"left out; the gallery has {len(gallery):,}"
         )
+        if len(gallery):
+            print(known_of(gallery))
+            if not gallery.cameras():
+                print(_NO_CAMERA)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:

@@ -2,12 +2,13 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, printable
 from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK
 from fgsam_jax.retrieval.crop_lists import located
 from fgsam_jax.retrieval.gallery import Gallery
@@ -16,6 +17,30 @@ from fgsam_jax.retrieval.rows import Row
 from fgsam_jax.retrieval.threshold import Threshold, find_threshold
 
 _NOBODY = {str(JUNK), str(DISTRACTOR)}
+_NAMED = 5  # people, at most
+
+
+def known_of(gallery: Gallery) -> str:
+    """Of how many crops of a gallery camera, time and person are known, for a person to read.
+
+    Example:
+      >>> print(known_of(gallery))  # doctest: +SKIP
+      172 crops: camera of 172, time of 172, person of 90: 2 people, anna and ben
+    """
+    count: Counter[str] = Counter()
+    people = set()
+    for row in gallery.rows():
+        known = {"camera": row.camera, "time": row.time, "person": row.identity}
+        count.update(name for name, value in known.items() if value is not None)
+        if row.identity and row.identity not in _NOBODY:
+            people.add(row.identity)
+    text = ", ".join(f"{name} of {count[name]:,}" for name in ("camera", "time", "person"))
+    if people:
+        text += f": {len(people):,} {'person' if len(people) == 1 else 'people'}"
+    if 0 < len(people) <= _NAMED:
+        *others, last = (printable(x, 40) for x in sorted(people))
+        text += ", " + " and ".join(filter(None, [", ".join(others), last]))
+    return f"{len(gallery):,} crops: {text}"
 
 
 def keep_threshold(gallery: Gallery, false_match_rate: float) -> Threshold:
