@@ -116,6 +116,16 @@ def test_find_says_nobody_beyond_the_threshold(called):
     )
 
 
+def test_where_no_crop_passes_the_filters_the_cameras_are_named(called):
+    why = "no crop passes the filters; cameras: 1, 2"
+    query = "crops/cam1/20260102T030401.png"
+    assert called("find", query, "--camera", "gate").splitlines() == [query, why, ""]
+    (answer,) = json.loads(called("find", query, "--camera", "gate", "--json"))
+    assert (answer["nobody"], answer["nothing"], answer["found"]) == (None, why, [])
+    assert called("who", "woman", "--camera", "gate").splitlines()[-1] == why
+    assert json.loads(called("who", "woman", "--json"))["nothing"] is None
+
+
 def test_who_tells_what_it_understood_and_what_not(called, place):
     printed = called("who", "woman, umbrella", "--picture", "who.png").splitlines()
     assert printed[:2] == ["understood: gender female", "not known to this model: umbrella"]

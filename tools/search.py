@@ -133,21 +133,27 @@ def _find(given: argparse.Namespace) -> None:
         else:
             lists = gallery.search(rows, given.k, **where)
         empty = [answers.nobody(gallery, found) for found in lists]
+        missing = [answers.nothing(found, gallery.cameras()) for found in lists]
         limit = gallery.about.get("threshold", {}).get("distance")
     if given.json:
         print(
             json.dumps(
                 [
-                    {"query": str(query), "nobody": none, "found": [show.plain(x) for x in found]}
-                    for query, none, found in zip(queries, empty, lists, strict=True)
+                    {
+                        "query": str(query),
+                        "nobody": none,
+                        "nothing": why,
+                        "found": [show.plain(x) for x in found],
+                    }
+                    for query, none, why, found in zip(queries, empty, missing, lists, strict=True)
                 ],
                 indent=1,
             )
         )
     else:
-        for query, none, found in zip(queries, empty, lists, strict=True):
+        for query, none, why, found in zip(queries, empty, missing, lists, strict=True):
             print(f"{query}: nobody within {limit:.3f}" if none else query)
-            print(show.table(found), end="\n\n")
+            print(why or show.table(found), end="\n\n")
     if given.picture:
         _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)
 
@@ -160,19 +166,22 @@ def _add_who(commands: Any) -> None:
 
 def _who(given: argparse.Namespace) -> None:
     from fgsam_jax.labels.words import understand
+    from fgsam_jax.retrieval.answers import nothing
     from fgsam_jax.visualization import found as show
 
     with _open(given) as gallery:
         wanted, unknown = understand(given.text, gallery.attributes)
         found = gallery.who(wanted, given.k, **_filters(given))
+        why = nothing(found, gallery.cameras())
     if given.json:
         rows = [show.plain(x) for x in found]
-        print(json.dumps({"understood": wanted, "unknown": unknown, "found": rows}, indent=1))
+        answer = {"understood": wanted, "unknown": unknown, "nothing": why, "found": rows}
+        print(json.dumps(answer, indent=1))
     else:
         print("understood:", ", ".join(f"{name} {value}" for name, value in wanted.items()))
         if unknown:
             print("not known to this model:", ", ".join(unknown))
-        print(show.table(found, list(wanted)))
+        print(why or show.table(found, list(wanted)))
     if given.picture:
         _save(show.answers(found, expanded(given.root)), given.picture)
 

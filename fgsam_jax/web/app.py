@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.retrieval.answers import nobody, search_reranked
+from fgsam_jax.retrieval.answers import nobody, nothing, search_reranked
 from fgsam_jax.retrieval.comparison import compare
 from fgsam_jax.retrieval.crop_lists import located
 from fgsam_jax.retrieval.embedder import Embedder
@@ -111,6 +111,7 @@ class Page:
                 "query": query,
                 "found": [shown.crop(x, self._limit) for x in found],
                 "nobody": empty,
+                "nothing": nothing(found, self._about["cameras"]),
                 "understood": asked.where.get("attributes", {}),
                 "unknown": asked.unknown,
             }

@@ -106,6 +106,9 @@ def test_re_ranking_is_that_of_the_command_line(client, crops, gallery, model):
 def test_nobody_is_told_where_no_crop_is_within_the_threshold(client, crops):
     assert sent(client, crops, NAMES[0], "camera=2")["nobody"] is True
     assert client.get("/api/search").json()["nobody"] is None
+    empty = sent(client, crops, NAMES[0], "camera=gate")
+    assert (empty["found"], empty["nobody"]) == ([], None)
+    assert empty["nothing"] == "no crop passes the filters; cameras: 1, 2, 3"
 
 
 def test_a_match_is_explained_as_the_command_line_does(client, crops, model):
