@@ -116,6 +116,21 @@ def test_find_says_nobody_beyond_the_threshold(called):
     )
 
 
+def test_find_narrows_by_attributes_in_words(called):
+    with Gallery.open("people") as gallery:
+        females = {x.name for x in gallery.rows() if x.attributes["gender"]["female"] > 0.5}
+        sexes = {"female": females, "male": {x.name for x in gallery.rows()} - females}
+    query = "crops/cam1/20260102T030401.png"
+    for sex, names in sexes.items():
+        for more in ((), ("--re-rank",)):
+            (answer,) = json.loads(called("find", query, "--who", f"{sex}, umbrella", *more, "--json"))
+            assert {x["name"] for x in answer["found"]} == names
+            assert (answer["understood"], answer["unknown"]) == ({"gender": sex}, ["umbrella"])
+    assert called("find", query, "--who", "woman").startswith("understood: gender female\n")
+    with pytest.raises(InputError, match="no word of 'umbrella' is known here"):
+        called("find", query, "--who", "umbrella")
+
+
 def test_where_no_crop_passes_the_filters_the_cameras_are_named(called):
     why = "no crop passes the filters; cameras: 1, 2"
     query = "crops/cam1/20260102T030401.png"

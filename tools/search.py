@@ -101,7 +101,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", nargs="+", help="of these cameras")
     parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00")
     parser.add_argument("--to", dest="until", help="the latest time")
-    parser.add_argument("--words", nargs="+", default=[], help="with all of these words")
+    parser.add_argument("--words", nargs="+", default=[], help="with all of these words of your CSV")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", help="draw what is found into this .png")
 
@@ -115,6 +115,7 @@ def _add_find(commands: Any) -> None:
     parser.add_argument("images", metavar="IMAGE|FOLDER", help="a query, or a folder of them")
     parser.add_argument("--run", help="the model's folder, if it is not where index found it")
     parser.add_argument("--re-rank", action="store_true", help="by k-reciprocal neighbours")
+    parser.add_argument("--who", metavar="TEXT", help='of these attributes: "female, backpack"')
     _add_filters(parser)
 
 
@@ -127,7 +128,10 @@ def _find(given: argparse.Namespace) -> None:
     source = expanded(given.images)
     queries = [crop.path for crop in list_crops([source], source.parent)]
     with opened(given.gallery, given.run, given.url) as (gallery, embedder):
-        rows, where = embedder.embed(queries), _filters(given)
+        where, unknown = _filters(given), []
+        if given.who:
+            where["attributes"], unknown = answers.said(given.who, gallery.attributes)
+        rows = embedder.embed(queries)
         if given.re_rank:
             lists = answers.search_reranked(gallery, rows, given.k, **where)
         else:
@@ -143,6 +147,8 @@ def _find(given: argparse.Namespace) -> None:
                         "query": str(query),
                         "nobody": none,
                         "nothing": why,
+                        "understood": where.get("attributes", {}),
+                        "unknown": unknown,
                         "found": [show.plain(x) for x in found],
                     }
                     for query, none, why, found in zip(queries, empty, missing, lists, strict=True)
@@ -151,6 +157,8 @@ def _find(given: argparse.Namespace) -> None:
             )
         )
     else:
+        if given.who:
+            _tell_words(where["attributes"], unknown)
         for query, none, why, found in zip(queries, empty, missing, lists, strict=True):
             print(f"{query}: nobody within {limit:.3f}" if none else query)
             print(why or show.table(found), end="\n\n")
@@ -178,12 +186,16 @@ def _who(given: argparse.Namespace) -> None:
         answer = {"understood": wanted, "unknown": unknown, "nothing": why, "found": rows}
         print(json.dumps(answer, indent=1))
     else:
-        print("understood:", ", ".join(f"{name} {value}" for name, value in wanted.items()))
-        if unknown:
-            print("not known to this model:", ", ".join(unknown))
+        _tell_words(wanted, unknown)
         print(why or show.table(found, list(wanted)))
     if given.picture:
         _save(show.answers(found, expanded(given.root)), given.picture)
+
+
+def _tell_words(wanted: dict[str, str], unknown: list[str]) -> None:
+    print("understood:", ", ".join(f"{name} {value}" for name, value in wanted.items()))
+    if unknown:
+        print("not known to this model:", ", ".join(unknown))
 
 
 def _add_compare(commands: Any) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fgsam_jax.errors import printable
+from fgsam_jax.errors import InputError, printable
+from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.labels.words import Understood, understand
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
 from fgsam_jax.retrieval.rows import Row
@@ -64,6 +66,22 @@ def nobody(gallery: Gallery, found: Sequence[Row]) -> bool | None:
     if threshold is None or not found:
         return None
     return not any(x.distance is not None and x.distance <= threshold["distance"] for x in found)
+
+
+def said(text: str, attributes: Sequence[Attribute]) -> Understood:
+    """The attributes in words to narrow a search by, see `labels.words.understand`.
+
+    Raises:
+      InputError: no word is known.
+
+    Example:
+      >>> said("red top, umbrella", [Attribute("upper_colour", "", ("red", "blue"))])
+      Understood(wanted={'upper_colour': 'red'}, unknown=['umbrella'])
+    """
+    found = understand(text, attributes)
+    if not found.wanted:
+        raise InputError(f"no word of {text!r} is known here: see the attributes of the model")
+    return found
 
 
 def nothing(found: Sequence[Row], cameras: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ from starlette.datastructures import QueryParams
 
 from fgsam_jax.errors import InputError, printable
 from fgsam_jax.labels.attributes import Attribute
-from fgsam_jax.labels.words import understand
+from fgsam_jax.retrieval.answers import said
 
 MOST = 100  # crops
 SEARCH = ("query", "k", "re_rank", "camera", "since", "until", "words")
@@ -73,8 +73,5 @@ def asked_for(given: QueryParams, attributes: Sequence[Attribute]) -> Asked:
     text = given.get("words", "").strip()
     unknown: list[str] = []
     if text:
-        wanted, unknown = understand(text, attributes)
-        if not wanted:
-            raise InputError(f"no word of {text!r} is known here: see the attributes of the model")
-        where["attributes"] = wanted
+        where["attributes"], unknown = said(text, attributes)
     return Asked(int(k), given.get("re_rank") == "1", where, unknown)
