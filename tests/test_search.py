@@ -15,7 +15,9 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.retrieval.crop_lists import list_crops
 from fgsam_jax.retrieval.gallery import Gallery
-from fgsam_jax.retrieval.people import group_gallery
+from fgsam_jax.retrieval.grouping import Groups
+from fgsam_jax.retrieval.people import group_gallery, write_groups
+from fgsam_jax.retrieval.rows import Row, seconds
 
 TOOL = Path(__file__).parents[1] / "tools" / "search.py"
 
@@ -123,7 +125,9 @@ def test_find_narrows_by_attributes_in_words(called):
     query = "crops/cam1/20260102T030401.png"
     for sex, names in sexes.items():
         for more in ((), ("--re-rank",)):
-            (answer,) = json.loads(called("find", query, "--who", f"{sex}, umbrella", *more, "--json"))
+            (answer,) = json.loads(
+                called("find", query, "--who", f"{sex}, umbrella", *more, "--json")
+            )
             assert {x["name"] for x in answer["found"]} == names
             assert (answer["understood"], answer["unknown"]) == ({"gender": sex}, ["umbrella"])
     assert called("find", query, "--who", "woman").startswith("understood: gender female\n")
@@ -198,6 +202,16 @@ def test_a_threshold_of_known_people_is_kept_and_compare_uses_it(labelled, place
     assert "calibration error" in printed
     with Gallery.open(place / "known people") as gallery:
         kept = gallery.about["threshold"]
+    learned = kept["learned"]
+    rate, share = learned["false_match_rate"], learned["true_match_rate"]
+    assert (learned["of_two"], learned["of_one"]) == (8 * 7 * 4, 8 * 4)
+    assert (
+        f"at this threshold, on all pairs: false-match rate {rate:.2g} of 224 pairs of two people"
+        in printed
+    )
+    assert f"true-match rate {share:.3f} of 32 of one\n" in printed
+    assert f"half of the people (threshold {learned['half_distance']:.3f}, the mean" in printed
+    assert "0.05 is about 11 of 224 pairs: fewer than 30 tell a rate badly" in printed
     low, high = kept["interval"]
     assert low <= kept["distance"] <= high
     labelled("compare", *files, "--json")
@@ -218,15 +232,27 @@ def test_groups_are_a_list_that_index_takes(labelled, place, capsys):
     labelled("group", "--to", str(place / "groups.csv"), "--crops-each", "4")
     assert "groups of" in capsys.readouterr().out
     lines = (place / "groups.csv").read_text().splitlines()
-    assert lines[0] == "path,identity,sureness"
+    assert lines[0] == "path,identity,camera,sureness"
     assert len(lines) == 1 + 33
     crops = list_crops([place / "groups.csv"], place)
     assert {crop.path.exists() for crop in crops} == {True}
     with Gallery.open(place / "known people") as gallery:
-        names, groups = group_gallery(gallery, 4)
-    assert {x.name: x.identity for x in crops} == {
-        name: str(n) for name, n in zip(names, groups.group, strict=True)
+        rows, groups = group_gallery(gallery, 4)
+    assert {x.name: (x.identity, x.camera) for x in crops} == {
+        row.name: (str(n), row.camera) for row, n in zip(rows, groups.group, strict=True)
     }
+
+
+def test_groups_keep_the_time_where_it_is_known(tmp_path):
+    times = [None, seconds("2026-01-02T03:04:05.5")]
+    rows = [Row(f"{n}.jpg", time=time) for n, time in enumerate(times)]
+    groups = Groups(np.zeros(2, int), np.array([0.5, 0.9]))
+    write_groups(tmp_path / "groups.csv", rows, groups, tmp_path)
+    lines = (tmp_path / "groups.csv").read_text().splitlines()
+    assert lines[0] == "path,identity,time,sureness"
+    crops = list_crops([tmp_path / "groups.csv"], tmp_path)
+    assert [x.name for x in crops] == ["1.jpg", "0.jpg"]
+    assert [x.time and seconds(x.time) for x in crops] == times[::-1]
 
 
 def test_crops_without_people_give_no_threshold(called):

@@ -20,7 +20,7 @@ from fgsam_jax.runtime import startup
 from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
 
-
+_FALSE_MATCHES = 30  # that tell a rate to 30 % in nine cases of ten: Doddington's rule
 _NO_CAMERA = (
     "no camera is known, so none can be filtered by: index into a new gallery from folders named "
     "camN, with --camera-folders, or from a CSV with the columns path,camera,time; see "
@@ -101,7 +101,9 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", nargs="+", help="of these cameras")
     parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00")
     parser.add_argument("--to", dest="until", help="the latest time")
-    parser.add_argument("--words", nargs="+", default=[], help="with all of these words of your CSV")
+    parser.add_argument(
+        "--words", nargs="+", default=[], help="with all of these words of your CSV"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", help="draw what is found into this .png")
 
@@ -240,12 +242,23 @@ def _threshold(given: argparse.Namespace) -> None:
         f"threshold {found.distance:.3f} (95 %: {low:.3f} to {high:.3f}) at a false-match rate of "
         f"{found.false_match_rate:g}, from {found.people} people; kept in the gallery"
     )
-    held = found.held_out
+    here, held = found.learned, found.held_out
+    assert here is not None
     print(
-        f"found on half of the people, on the others: false-match rate "
-        f"{held.false_match_rate:.2g}, true-match rate {held.true_match_rate:.3f}, "
-        f"calibration error {held.calibration_error:.3f}"
+        f"at this threshold, on all pairs: false-match rate {here.false_match_rate:.2g} of "
+        f"{here.of_two:,} pairs of two people, true-match rate {here.true_match_rate:.3f} of {here.of_one:,} of one"
     )
+    print(
+        f"learned on half of the people (threshold {here.half_distance:.3f}, the mean of ten "
+        f"halves), on the others: false-match rate {held.false_match_rate:.2g}, true-match rate "
+        f"{held.true_match_rate:.3f}, calibration error {held.calibration_error:.3f}"
+    )
+    if found.false_match_rate * here.of_two < _FALSE_MATCHES:
+        print(
+            f"{found.false_match_rate:g} is about {found.false_match_rate * here.of_two:.0f} of "
+            f"{here.of_two:,} pairs: fewer than {_FALSE_MATCHES} tell a rate badly; index more "
+            f"people, or ask for {_FALSE_MATCHES / here.of_two:.1e} or more"
+        )
 
 
 def _add_group(commands: Any) -> None:
@@ -261,11 +274,11 @@ def _group(given: argparse.Namespace) -> None:
     from fgsam_jax.retrieval.people import group_gallery, write_groups
 
     with _open(given) as gallery:
-        names, groups = group_gallery(gallery, given.crops_each)
-    write_groups(expanded(given.to), names, groups, expanded(given.root))
+        rows, groups = group_gallery(gallery, given.crops_each)
+    write_groups(expanded(given.to), rows, groups, expanded(given.root))
     alone = int((groups.group < 0).sum())
     print(
-        f"wrote {given.to}: {max(0, groups.group.max()):,} groups of {len(names) - alone:,} crops; "
+        f"wrote {given.to}: {max(0, groups.group.max()):,} groups of {len(rows) - alone:,} crops; "
         f"{alone:,} are alone, with identity -1"
     )
 

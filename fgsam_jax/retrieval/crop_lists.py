@@ -44,9 +44,7 @@ class Crop:
     words: tuple[str, ...] = ()
 
 
-def list_crops(
-    given: Sequence[Path], root: Path, *, camera_folders: bool = False
-) -> list[Crop]:
+def list_crops(given: Sequence[Path], root: Path, *, camera_folders: bool = False) -> list[Crop]:
     """The crops of folders, files and CSVs, in this order; in a folder sorted, with all below it.
 
     Of an image that a folder has, the name tells

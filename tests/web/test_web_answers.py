@@ -113,9 +113,7 @@ def test_nobody_is_told_where_no_crop_is_within_the_threshold(client, crops):
 
 def test_a_name_that_is_not_known_is_refused_with_those_that_are(client):
     error = client.get("/api/search?from=2026-01-02").json()["error"]
-    assert error == (
-        "'from' is unknown; known are query, k, re_rank, camera, since, until, words."
-    )
+    assert error == ("'from' is unknown; known are query, k, re_rank, camera, since, until, words.")
 
 
 def test_a_match_is_explained_as_the_command_line_does(client, crops, model):
