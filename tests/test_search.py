@@ -18,6 +18,7 @@ from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.grouping import Groups
 from fgsam_jax.retrieval.people import group_gallery, write_groups
 from fgsam_jax.retrieval.rows import Row, seconds
+from fgsam_jax.visualization import found
 
 TOOL = Path(__file__).parents[1] / "tools" / "search.py"
 
@@ -110,12 +111,18 @@ def test_find_ranks_the_crop_itself_first_and_keeps_to_the_filters(called, place
     assert "crops/cam1" in called("find", "crops/cam2", "--re-rank", "-k", "6")
 
 
-def test_find_says_nobody_beyond_the_threshold(called):
+def test_find_says_nobody_beyond_the_threshold(called, monkeypatch):
     with Gallery.open("people") as gallery:
         gallery.note(threshold={"distance": 1e-9})
-    assert "nobody within 0.000" in called(
-        "find", "crops/cam1/20260102T030401.png", "--camera", "2"
+    asked = ("find", "crops/cam1/20260102T030401.png", "--picture", "found.png", "--camera", "2")
+    drawn = []
+    draw = found.draw.ranked_lists
+    monkeypatch.setattr(
+        found.draw, "ranked_lists", lambda *x, **y: (drawn.append(y), draw(*x, **y))[1]
     )
+    assert "nobody within 0.000" in called(*asked)
+    called(*asked[:-1], "gate")
+    assert [x["query_captions"] for x in drawn] == [["nobody"], [""]]
 
 
 def test_find_narrows_by_attributes_in_words(called):

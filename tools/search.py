@@ -99,7 +99,7 @@ def _index(given: argparse.Namespace) -> None:
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=20, help="how many crops")
     parser.add_argument("--camera", nargs="+", help="of these cameras")
-    parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00")
+    parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00, UTC")
     parser.add_argument("--to", dest="until", help="the latest time")
     parser.add_argument(
         "--words", nargs="+", default=[], help="with all of these words of your CSV"
@@ -130,7 +130,7 @@ def _find(given: argparse.Namespace) -> None:
     source = expanded(given.images)
     queries = [crop.path for crop in list_crops([source], source.parent)]
     with opened(given.gallery, given.run, given.url) as (gallery, embedder):
-        where, unknown = _filters(given), []
+        where, unknown = _filters(given), list[str]()
         if given.who:
             where["attributes"], unknown = answers.said(given.who, gallery.attributes)
         rows = embedder.embed(queries)
@@ -165,7 +165,8 @@ def _find(given: argparse.Namespace) -> None:
             print(f"{query}: nobody within {limit:.3f}" if none else query)
             print(why or show.table(found), end="\n\n")
     if given.picture:
-        _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)
+        told = ["nobody" if none else "" for none in empty]
+        _save(show.ranked_lists(queries, lists, expanded(given.root), told), given.picture)
 
 
 def _add_who(commands: Any) -> None:
@@ -246,18 +247,19 @@ def _threshold(given: argparse.Namespace) -> None:
     assert here is not None
     print(
         f"at this threshold, on all pairs: false-match rate {here.false_match_rate:.2g} of "
-        f"{here.of_two:,} pairs of two people, true-match rate {here.true_match_rate:.3f} of {here.of_one:,} of one"
+        f"{here.of_two:,} pairs of two people, true-match rate "
+        f"{here.true_match_rate:.3f} of {here.of_one:,} of one"
     )
     print(
         f"learned on half of the people (threshold {here.half_distance:.3f}, the mean of ten "
         f"halves), on the others: false-match rate {held.false_match_rate:.2g}, true-match rate "
         f"{held.true_match_rate:.3f}, calibration error {held.calibration_error:.3f}"
     )
-    if found.false_match_rate * here.of_two < _FALSE_MATCHES:
+    if round(found.false_match_rate * here.of_two) < _FALSE_MATCHES:
         print(
             f"{found.false_match_rate:g} is about {found.false_match_rate * here.of_two:.0f} of "
             f"{here.of_two:,} pairs: fewer than {_FALSE_MATCHES} tell a rate badly; index more "
-            f"people, or ask for {_FALSE_MATCHES / here.of_two:.1e} or more"
+            f"people, or ask for {_FALSE_MATCHES / here.of_two:.3g} or more"
         )
 
 
