@@ -15,7 +15,10 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.retrieval.crop_lists import list_crops
 from fgsam_jax.retrieval.gallery import Gallery
-from fgsam_jax.retrieval.people import group_gallery
+from fgsam_jax.retrieval.grouping import Groups
+from fgsam_jax.retrieval.people import group_gallery, write_groups
+from fgsam_jax.retrieval.rows import Row, seconds
+from fgsam_jax.visualization import found
 
 TOOL = Path(__file__).parents[1] / "tools" / "search.py"
 
@@ -66,6 +69,32 @@ def test_index_adds_what_is_new_and_lists_what_is_broken(called):
     assert "added 0 crops, 6 were there before" in called("index", "crops", "--run", "run")
 
 
+def test_index_tells_of_how_many_crops_camera_time_and_person_are_known(tool, place, capsys):
+    for n, folder in enumerate(("carpark", "entrance")):
+        (place / "sites" / folder).mkdir(parents=True)
+        pixels = np.full((HEIGHT, WIDTH, 3), 90 * n, np.uint8)
+        Image.fromarray(pixels).save(place / "sites" / folder / "20260102T030400.png")
+    folders = [str(place / "sites" / folder) for folder in ("carpark", "entrance")]
+
+    def indexed(gallery, *arguments):
+        given = ["--run", str(place / "run"), "--gallery", str(place / gallery)]
+        tool.main(["index", *arguments, *given, "--root", str(place)])
+        return capsys.readouterr().out
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tool.startup, "tune", lambda: None)
+        plain = indexed("plain", *folders)
+        parent = indexed("parent", str(place / "sites"))
+        named = indexed("named", str(place / "sites"), "--camera-folders")
+    assert "2 crops: camera of 0, time of 2, person of 0\n" in plain
+    assert "a CSV with the columns path,camera,time" in plain
+    assert "person of 2: 2 people, carpark and entrance\n" in parent
+    assert "2 crops: camera of 2, time of 2, person of 0\n" in named
+    assert "no camera is known" not in named
+    with Gallery.open(place / "named") as gallery:
+        assert gallery.cameras() == {"carpark": 1, "entrance": 1}
+
+
 def test_find_ranks_the_crop_itself_first_and_keeps_to_the_filters(called, place):
     query = "crops/cam2/20260102T030401.png"
     lines = called("find", query, "-k", "3", "--picture", "found.png").splitlines()
@@ -82,12 +111,45 @@ def test_find_ranks_the_crop_itself_first_and_keeps_to_the_filters(called, place
     assert "crops/cam1" in called("find", "crops/cam2", "--re-rank", "-k", "6")
 
 
-def test_find_says_nobody_beyond_the_threshold(called):
+def test_find_says_nobody_beyond_the_threshold(called, monkeypatch):
     with Gallery.open("people") as gallery:
         gallery.note(threshold={"distance": 1e-9})
-    assert "nobody within 0.000" in called(
-        "find", "crops/cam1/20260102T030401.png", "--camera", "2"
+    asked = ("find", "crops/cam1/20260102T030401.png", "--picture", "found.png", "--camera", "2")
+    drawn = []
+    draw = found.draw.ranked_lists
+    monkeypatch.setattr(
+        found.draw, "ranked_lists", lambda *x, **y: (drawn.append(y), draw(*x, **y))[1]
     )
+    assert "nobody within 0.000" in called(*asked)
+    called(*asked[:-1], "gate")
+    assert [x["query_captions"] for x in drawn] == [["nobody"], [""]]
+
+
+def test_find_narrows_by_attributes_in_words(called):
+    with Gallery.open("people") as gallery:
+        females = {x.name for x in gallery.rows() if x.attributes["gender"]["female"] > 0.5}
+        sexes = {"female": females, "male": {x.name for x in gallery.rows()} - females}
+    query = "crops/cam1/20260102T030401.png"
+    for sex, names in sexes.items():
+        for more in ((), ("--re-rank",)):
+            (answer,) = json.loads(
+                called("find", query, "--who", f"{sex}, umbrella", *more, "--json")
+            )
+            assert {x["name"] for x in answer["found"]} == names
+            assert (answer["understood"], answer["unknown"]) == ({"gender": sex}, ["umbrella"])
+    assert called("find", query, "--who", "woman").startswith("understood: gender female\n")
+    with pytest.raises(InputError, match="no word of 'umbrella' is known here"):
+        called("find", query, "--who", "umbrella")
+
+
+def test_where_no_crop_passes_the_filters_the_cameras_are_named(called):
+    why = "no crop passes the filters; cameras: 1, 2"
+    query = "crops/cam1/20260102T030401.png"
+    assert called("find", query, "--camera", "gate").splitlines() == [query, why, ""]
+    (answer,) = json.loads(called("find", query, "--camera", "gate", "--json"))
+    assert (answer["nobody"], answer["nothing"], answer["found"]) == (None, why, [])
+    assert called("who", "woman", "--camera", "gate").splitlines()[-1] == why
+    assert json.loads(called("who", "woman", "--json"))["nothing"] is None
 
 
 def test_who_tells_what_it_understood_and_what_not(called, place):
@@ -147,6 +209,16 @@ def test_a_threshold_of_known_people_is_kept_and_compare_uses_it(labelled, place
     assert "calibration error" in printed
     with Gallery.open(place / "known people") as gallery:
         kept = gallery.about["threshold"]
+    learned = kept["learned"]
+    rate, share = learned["false_match_rate"], learned["true_match_rate"]
+    assert (learned["of_two"], learned["of_one"]) == (8 * 7 * 4, 8 * 4)
+    assert (
+        f"at this threshold, on all pairs: false-match rate {rate:.2g} of 224 pairs of two people"
+        in printed
+    )
+    assert f"true-match rate {share:.3f} of 32 of one\n" in printed
+    assert f"half of the people (threshold {learned['half_distance']:.3f}, the mean" in printed
+    assert "0.05 is about 11 of 224 pairs: fewer than 30 tell a rate badly" in printed
     low, high = kept["interval"]
     assert low <= kept["distance"] <= high
     labelled("compare", *files, "--json")
@@ -167,15 +239,27 @@ def test_groups_are_a_list_that_index_takes(labelled, place, capsys):
     labelled("group", "--to", str(place / "groups.csv"), "--crops-each", "4")
     assert "groups of" in capsys.readouterr().out
     lines = (place / "groups.csv").read_text().splitlines()
-    assert lines[0] == "path,identity,sureness"
+    assert lines[0] == "path,identity,camera,sureness"
     assert len(lines) == 1 + 33
     crops = list_crops([place / "groups.csv"], place)
     assert {crop.path.exists() for crop in crops} == {True}
     with Gallery.open(place / "known people") as gallery:
-        names, groups = group_gallery(gallery, 4)
-    assert {x.name: x.identity for x in crops} == {
-        name: str(n) for name, n in zip(names, groups.group, strict=True)
+        rows, groups = group_gallery(gallery, 4)
+    assert {x.name: (x.identity, x.camera) for x in crops} == {
+        row.name: (str(n), row.camera) for row, n in zip(rows, groups.group, strict=True)
     }
+
+
+def test_groups_keep_the_time_where_it_is_known(tmp_path):
+    times = [None, seconds("2026-01-02T03:04:05.5")]
+    rows = [Row(f"{n}.jpg", time=time) for n, time in enumerate(times)]
+    groups = Groups(np.zeros(2, int), np.array([0.5, 0.9]))
+    write_groups(tmp_path / "groups.csv", rows, groups, tmp_path)
+    lines = (tmp_path / "groups.csv").read_text().splitlines()
+    assert lines[0] == "path,identity,time,sureness"
+    crops = list_crops([tmp_path / "groups.csv"], tmp_path)
+    assert [x.name for x in crops] == ["1.jpg", "0.jpg"]
+    assert [x.time and seconds(x.time) for x in crops] == times[::-1]
 
 
 def test_crops_without_people_give_no_threshold(called):

@@ -20,6 +20,13 @@ from fgsam_jax.runtime import startup
 from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
 
+_FALSE_MATCHES = 30  # that tell a rate to 30 % in nine cases of ten: Doddington's rule
+_NO_CAMERA = (
+    "no camera is known, so none can be filtered by: index into a new gallery from folders named "
+    "camN, with --camera-folders, or from a CSV with the columns path,camera,time; see "
+    "docs/search.md"
+)
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Do what the command line says. Raises InputError for what the user can mend."""
@@ -56,14 +63,22 @@ def _add_index(commands: Any) -> None:
     parser = _command(commands, "index", _index, text)
     parser.add_argument("crops", nargs="+", metavar="CROPS", help="folders, images or a .csv")
     parser.add_argument("--run", required=True, help="the folder of a trained model")
+    parser.add_argument(
+        "--camera-folders", action="store_true", help="the folder that holds a crop is its camera"
+    )
 
 
 def _index(given: argparse.Namespace) -> None:
     import fgsam_jax
     from fgsam_jax.retrieval.crop_lists import list_crops
     from fgsam_jax.retrieval.indexing import index_crops
+    from fgsam_jax.retrieval.people import known_of
 
-    crops = list_crops([expanded(path) for path in given.crops], expanded(given.root))
+    crops = list_crops(
+        [expanded(path) for path in given.crops],
+        expanded(given.root),
+        camera_folders=given.camera_folders,
+    )
     embedder = fgsam_jax.load(expanded(given.run))
     with _open(given, embedder, create=True) as gallery:
         done = index_crops(crops, embedder, gallery)
@@ -75,14 +90,20 @@ def _index(given: argparse.Namespace) -> None:
             f"added {done.added:,} crops, {done.known:,} were there before, {len(done.broken):,} "
             f"left out; the gallery has {len(gallery):,}"
         )
+        if len(gallery):
+            print(known_of(gallery))
+            if not gallery.cameras():
+                print(_NO_CAMERA)
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=int, default=20, help="how many crops")
     parser.add_argument("--camera", nargs="+", help="of these cameras")
-    parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00")
+    parser.add_argument("--from", dest="since", help="the earliest time, 2026-11-28T10:15:00, UTC")
     parser.add_argument("--to", dest="until", help="the latest time")
-    parser.add_argument("--words", nargs="+", default=[], help="with all of these words")
+    parser.add_argument(
+        "--words", nargs="+", default=[], help="with all of these words of your CSV"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--picture", help="draw what is found into this .png")
 
@@ -96,6 +117,7 @@ def _add_find(commands: Any) -> None:
     parser.add_argument("images", metavar="IMAGE|FOLDER", help="a query, or a folder of them")
     parser.add_argument("--run", help="the model's folder, if it is not where index found it")
     parser.add_argument("--re-rank", action="store_true", help="by k-reciprocal neighbours")
+    parser.add_argument("--who", metavar="TEXT", help='of these attributes: "female, backpack"')
     _add_filters(parser)
 
 
@@ -108,29 +130,43 @@ def _find(given: argparse.Namespace) -> None:
     source = expanded(given.images)
     queries = [crop.path for crop in list_crops([source], source.parent)]
     with opened(given.gallery, given.run, given.url) as (gallery, embedder):
-        rows, where = embedder.embed(queries), _filters(given)
+        where, unknown = _filters(given), list[str]()
+        if given.who:
+            where["attributes"], unknown = answers.said(given.who, gallery.attributes)
+        rows = embedder.embed(queries)
         if given.re_rank:
             lists = answers.search_reranked(gallery, rows, given.k, **where)
         else:
             lists = gallery.search(rows, given.k, **where)
         empty = [answers.nobody(gallery, found) for found in lists]
+        missing = [answers.nothing(found, gallery.cameras()) for found in lists]
         limit = gallery.about.get("threshold", {}).get("distance")
     if given.json:
         print(
             json.dumps(
                 [
-                    {"query": str(query), "nobody": none, "found": [show.plain(x) for x in found]}
-                    for query, none, found in zip(queries, empty, lists, strict=True)
+                    {
+                        "query": str(query),
+                        "nobody": none,
+                        "nothing": why,
+                        "understood": where.get("attributes", {}),
+                        "unknown": unknown,
+                        "found": [show.plain(x) for x in found],
+                    }
+                    for query, none, why, found in zip(queries, empty, missing, lists, strict=True)
                 ],
                 indent=1,
             )
         )
     else:
-        for query, none, found in zip(queries, empty, lists, strict=True):
+        if given.who:
+            _tell_words(where["attributes"], unknown)
+        for query, none, why, found in zip(queries, empty, missing, lists, strict=True):
             print(f"{query}: nobody within {limit:.3f}" if none else query)
-            print(show.table(found), end="\n\n")
+            print(why or show.table(found), end="\n\n")
     if given.picture:
-        _save(show.ranked_lists(queries, lists, expanded(given.root)), given.picture)
+        told = ["nobody" if none else "" for none in empty]
+        _save(show.ranked_lists(queries, lists, expanded(given.root), told), given.picture)
 
 
 def _add_who(commands: Any) -> None:
@@ -141,21 +177,28 @@ def _add_who(commands: Any) -> None:
 
 def _who(given: argparse.Namespace) -> None:
     from fgsam_jax.labels.words import understand
+    from fgsam_jax.retrieval.answers import nothing
     from fgsam_jax.visualization import found as show
 
     with _open(given) as gallery:
         wanted, unknown = understand(given.text, gallery.attributes)
         found = gallery.who(wanted, given.k, **_filters(given))
+        why = nothing(found, gallery.cameras())
     if given.json:
         rows = [show.plain(x) for x in found]
-        print(json.dumps({"understood": wanted, "unknown": unknown, "found": rows}, indent=1))
+        answer = {"understood": wanted, "unknown": unknown, "nothing": why, "found": rows}
+        print(json.dumps(answer, indent=1))
     else:
-        print("understood:", ", ".join(f"{name} {value}" for name, value in wanted.items()))
-        if unknown:
-            print("not known to this model:", ", ".join(unknown))
-        print(show.table(found, list(wanted)))
+        _tell_words(wanted, unknown)
+        print(why or show.table(found, list(wanted)))
     if given.picture:
         _save(show.answers(found, expanded(given.root)), given.picture)
+
+
+def _tell_words(wanted: dict[str, str], unknown: list[str]) -> None:
+    print("understood:", ", ".join(f"{name} {value}" for name, value in wanted.items()))
+    if unknown:
+        print("not known to this model:", ", ".join(unknown))
 
 
 def _add_compare(commands: Any) -> None:
@@ -200,12 +243,24 @@ def _threshold(given: argparse.Namespace) -> None:
         f"threshold {found.distance:.3f} (95 %: {low:.3f} to {high:.3f}) at a false-match rate of "
         f"{found.false_match_rate:g}, from {found.people} people; kept in the gallery"
     )
-    held = found.held_out
+    here, held = found.learned, found.held_out
+    assert here is not None
     print(
-        f"found on half of the people, on the others: false-match rate "
-        f"{held.false_match_rate:.2g}, true-match rate {held.true_match_rate:.3f}, "
-        f"calibration error {held.calibration_error:.3f}"
+        f"at this threshold, on all pairs: false-match rate {here.false_match_rate:.2g} of "
+        f"{here.of_two:,} pairs of two people, true-match rate "
+        f"{here.true_match_rate:.3f} of {here.of_one:,} of one"
     )
+    print(
+        f"learned on half of the people (threshold {here.half_distance:.3f}, the mean of ten "
+        f"halves), on the others: false-match rate {held.false_match_rate:.2g}, true-match rate "
+        f"{held.true_match_rate:.3f}, calibration error {held.calibration_error:.3f}"
+    )
+    if round(found.false_match_rate * here.of_two) < _FALSE_MATCHES:
+        print(
+            f"{found.false_match_rate:g} is about {found.false_match_rate * here.of_two:.0f} of "
+            f"{here.of_two:,} pairs: fewer than {_FALSE_MATCHES} tell a rate badly; index more "
+            f"people, or ask for {_FALSE_MATCHES / here.of_two:.3g} or more"
+        )
 
 
 def _add_group(commands: Any) -> None:
@@ -221,11 +276,11 @@ def _group(given: argparse.Namespace) -> None:
     from fgsam_jax.retrieval.people import group_gallery, write_groups
 
     with _open(given) as gallery:
-        names, groups = group_gallery(gallery, given.crops_each)
-    write_groups(expanded(given.to), names, groups, expanded(given.root))
+        rows, groups = group_gallery(gallery, given.crops_each)
+    write_groups(expanded(given.to), rows, groups, expanded(given.root))
     alone = int((groups.group < 0).sum())
     print(
-        f"wrote {given.to}: {max(0, groups.group.max()):,} groups of {len(names) - alone:,} crops; "
+        f"wrote {given.to}: {max(0, groups.group.max()):,} groups of {len(rows) - alone:,} crops; "
         f"{alone:,} are alone, with identity -1"
     )
 

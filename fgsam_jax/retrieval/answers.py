@@ -1,16 +1,20 @@
-"""What a search answers beside distances: re-ranked lists, and whether anybody was found."""
+"""What a search answers beside distances: re-ranked lists, and what is missing."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fgsam_jax.errors import InputError, printable
+from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.labels.words import Understood, understand
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
 from fgsam_jax.retrieval.rows import Row
 
 _CANDIDATES = 1000  # of each query
+_NAMED = 20  # cameras, at most
 
 
 def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) -> list[list[Row]]:
@@ -51,13 +55,49 @@ def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) ->
 def nobody(gallery: Gallery, found: Sequence[Row]) -> bool | None:
     """Whether no crop is near enough to show the query's person.
 
-    None where the gallery has no calibrated threshold, which is `about["threshold"]["distance"]`.
+    None where the gallery has no calibrated threshold, which is `about["threshold"]["distance"]`,
+    and where no crop was compared, see `nothing`.
 
     Example:
       >>> nobody(gallery, gallery.search(rows)[0])  # doctest: +SKIP
       False
     """
     threshold = gallery.about.get("threshold")
-    if threshold is None:
+    if threshold is None or not found:
         return None
     return not any(x.distance is not None and x.distance <= threshold["distance"] for x in found)
+
+
+def said(text: str, attributes: Sequence[Attribute]) -> Understood:
+    """The attributes in words to narrow a search by, see `labels.words.understand`.
+
+    Raises:
+      InputError: no word is known.
+
+    Example:
+      >>> said("red top, umbrella", [Attribute("upper_colour", "", ("red", "blue"))])
+      Understood(wanted={'upper_colour': 'red'}, unknown=['umbrella'])
+    """
+    found = understand(text, attributes)
+    if not found.wanted:
+        raise InputError(f"no word of {text!r} is known here: see the attributes of the model")
+    return found
+
+
+def nothing(found: Sequence[Row], cameras: Iterable[str]) -> str | None:
+    """Why nothing was found, in a sentence; None where something was.
+
+    Args:
+      found: by a search with filters.
+      cameras: of the gallery.
+
+    Example:
+      >>> nothing([], ["gate", "10", "9"])
+      'no crop passes the filters; cameras: 9, 10, gate'
+    """
+    if found:
+        return None
+    names = sorted(cameras, key=lambda x: x.zfill(9) if x.isdigit() else x)
+    listed = ", ".join(printable(x, 20) for x in names[:_NAMED]) or "none is known"
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"no crop passes the filters; cameras: {listed}{more}"

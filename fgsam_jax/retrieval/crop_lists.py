@@ -44,7 +44,7 @@ class Crop:
     words: tuple[str, ...] = ()
 
 
-def list_crops(given: Sequence[Path], root: Path) -> list[Crop]:
+def list_crops(given: Sequence[Path], root: Path, *, camera_folders: bool = False) -> list[Crop]:
     """The crops of folders, files and CSVs, in this order; in a folder sorted, with all below it.
 
     Of an image that a folder has, the name tells
@@ -59,6 +59,7 @@ def list_crops(given: Sequence[Path], root: Path) -> list[Crop]:
     Args:
       given: folders, images or CSVs.
       root: the folder that names are relative to; no image may lie outside of it.
+      camera_folders: the folder that holds an image is its camera, and nobody's name.
 
     Raises:
       InputError: there is no such file, no image, or one outside of the root; or a CSV's fault.
@@ -70,7 +71,7 @@ def list_crops(given: Sequence[Path], root: Path) -> list[Crop]:
     """
     found: dict[str, Crop] = {}
     for source in given:
-        for crop in _listed(source, root):
+        for crop in _listed(source, root, camera_folders):
             found.setdefault(crop.name, crop)
     return list(found.values())
 
@@ -111,7 +112,7 @@ def located(name: str, root: Path) -> Path:
     return path
 
 
-def _listed(source: Path, root: Path) -> Iterator[Crop]:
+def _listed(source: Path, root: Path, camera_folders: bool) -> Iterator[Crop]:
     # Late: TensorFlow Datasets comes with it.
     from fgsam_jax.data.datasets.image_files import SUFFIXES, images_below
 
@@ -119,7 +120,7 @@ def _listed(source: Path, root: Path) -> Iterator[Crop]:
         empty = True
         for path in images_below(source):
             empty = False
-            yield _by_name(path, source, root)
+            yield _by_name(path, source, root, camera_folders)
         if empty:
             raise InputError(f"{source} holds no image ({', '.join(SUFFIXES)})")
     elif not source.is_file():
@@ -127,20 +128,24 @@ def _listed(source: Path, root: Path) -> Iterator[Crop]:
     elif source.suffix.lower() == ".csv":
         yield from _from_csv(source, root)
     else:
-        yield _by_name(source, source.parent, root)
+        yield _by_name(source, source.parent, root, camera_folders)
 
 
-def _by_name(path: Path, source: Path, root: Path) -> Crop:
+def _by_name(path: Path, source: Path, root: Path, camera_folders: bool) -> Crop:
     folder = path.absolute().parent.name
-    camera = _CAMERA.search(path.name) or _IS_CAMERA.fullmatch(folder)
+    numbered = _IS_CAMERA.fullmatch(folder)
+    found = _CAMERA.search(path.name) or numbered
+    camera = found[1] if found else None
+    if camera_folders:
+        camera = numbered[1] if numbered else folder
     market = _MARKET.match(path.name)
     identity = None
     if market:
         identity = market[1] if market[1] == "-1" else str(int(market[1]))
-    elif path.parent != source and not (_IS_CAMERA.fullmatch(folder) or folder in _SPLITS):
+    elif path.parent != source and not (camera_folders or numbered or folder in _SPLITS):
         identity = folder
     name = relative_name(path, root)
-    return Crop(path, name, identity, camera[1] if camera else None, _time(path.name))
+    return Crop(path, name, identity, camera, _time(path.name))
 
 
 def _time(name: str) -> float | None:

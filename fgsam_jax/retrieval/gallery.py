@@ -235,7 +235,9 @@ class Gallery:
           exact: compare all; else walk the graph that `optimize` has built.
           branches: compare these alone, such as ("plenary",) or ("head", "upper_body").
           descriptors: give them too.
-          where: camera, since, until, words, attributes, as `rows.conditions` takes them.
+          where: what a crop must be to count, all of it, see `rows.conditions`:
+            camera, one or several; since and until, times as `add` takes them, both ends counted;
+            words, all of which it has; attributes, by name the class that is most likely.
 
         Raises:
           InputError: rows of another size or not finite, an unknown branch or class, or no rows.

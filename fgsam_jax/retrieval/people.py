@@ -2,12 +2,14 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from fgsam_jax.errors import InputError
+from fgsam_jax.errors import InputError, printable
 from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK
 from fgsam_jax.retrieval.crop_lists import located
 from fgsam_jax.retrieval.gallery import Gallery
@@ -16,6 +18,31 @@ from fgsam_jax.retrieval.rows import Row
 from fgsam_jax.retrieval.threshold import Threshold, find_threshold
 
 _NOBODY = {str(JUNK), str(DISTRACTOR)}
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_NAMED = 5  # people, at most
+
+
+def known_of(gallery: Gallery) -> str:
+    """Of how many crops of a gallery camera, time and person are known, for a person to read.
+
+    Example:
+      >>> print(known_of(gallery))  # doctest: +SKIP
+      172 crops: camera of 172, time of 172, person of 90: 2 people, anna and ben
+    """
+    count: Counter[str] = Counter()
+    people = set()
+    for row in gallery.rows():
+        known = {"camera": row.camera, "time": row.time, "person": row.identity}
+        count.update(name for name, value in known.items() if value is not None)
+        if row.identity and row.identity not in _NOBODY:
+            people.add(row.identity)
+    text = ", ".join(f"{name} of {count[name]:,}" for name in ("camera", "time", "person"))
+    if people:
+        text += f": {len(people):,} {'person' if len(people) == 1 else 'people'}"
+    if 0 < len(people) <= _NAMED:
+        *others, last = (printable(x, 40) for x in sorted(people))
+        text += ", " + " and ".join(filter(None, [", ".join(others), last]))
+    return f"{len(gallery):,} crops: {text}"
 
 
 def keep_threshold(gallery: Gallery, false_match_rate: float) -> Threshold:
@@ -52,53 +79,66 @@ def keep_threshold(gallery: Gallery, false_match_rate: float) -> Threshold:
     return found
 
 
-def group_gallery(gallery: Gallery, crops_each: int) -> tuple[list[str], Groups]:
+def group_gallery(gallery: Gallery, crops_each: int) -> tuple[list[Row], Groups]:
     """Group all crops of a gallery, see `grouping.group`.
 
     Returns:
-      The names of the crops, sorted, and their groups.
+      The crops, sorted by name, and their groups.
 
     Example:
       >>> with Gallery.open("people") as gallery:  # doctest: +SKIP
-      ...     names, groups = group_gallery(gallery, 10)
+      ...     rows, groups = group_gallery(gallery, 10)
     """
     rows = sorted(gallery.rows(descriptors=True), key=lambda row: row.name)
     if not rows:
         raise InputError("the gallery has no rows: index crops first")
-    return [x.name for x in rows], group(_descriptors(rows), crops_each=crops_each)
+    return rows, group(_descriptors(rows), crops_each=crops_each)
 
 
-def write_groups(file: Path, names: Sequence[str], groups: Groups, root: Path) -> None:
-    """Write a CSV with the columns path, identity and sureness, the surest of a group first.
+def write_groups(file: Path, rows: Sequence[Row], groups: Groups, root: Path) -> None:
+    """Write a CSV with the columns path, identity, camera, time and sureness.
+
+    The surest of a group comes first. A camera or a time that no crop has is no column.
 
     Paths are relative to the CSV, so that `tools/search.py index` takes it as it is.
 
     Args:
       file: to write.
-      names: of the crops in their gallery.
+      rows: of the crops in their gallery.
       groups: of these.
-      root: the folder that the names are relative to.
+      root: the folder that their names are relative to.
 
     Raises:
       InputError: the file cannot be written, or a name leads out of the root.
 
     Example:
-      >>> write_groups(Path("groups.csv"), names, groups, Path("."))  # doctest: +SKIP
+      >>> write_groups(Path("groups.csv"), rows, groups, Path("."))  # doctest: +SKIP
     """
     order = np.lexsort((-groups.sureness, groups.group))
-    lines = [
-        (
-            Path(os.path.relpath(located(names[n], root), file.absolute().parent)).as_posix(),
-            groups.group[n],
-            f"{groups.sureness[n]:.3f}",
-        )
-        for n in order
-    ]
+    folder = file.absolute().parent
+    columns: dict[str, list[str]] = {
+        "path": [Path(os.path.relpath(located(x.name, root), folder)).as_posix() for x in rows],
+        "identity": [str(x) for x in groups.group],
+        "camera": [x.camera or "" for x in rows],
+        "time": [_text(x.time) for x in rows],
+        "sureness": [f"{x:.3f}" for x in groups.sureness],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
     try:
         with file.open("w", encoding="utf-8", newline="") as text:
-            csv.writer(text).writerows([("path", "identity", "sureness"), *lines])
+            csv.writer(text).writerows(
+                [kept, *([cells[n] for cells in kept.values()] for n in order)]
+            )
     except OSError as error:
         raise InputError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+def _text(time: float | None) -> str:
+    """A time as `rows.seconds` reads it."""
+    try:
+        return "" if time is None else str(_BEGINNING + timedelta(seconds=time))
+    except OverflowError:  # the year 10000
+        return ""
 
 
 def _descriptors(rows: Sequence[Row]) -> np.ndarray:

@@ -37,6 +37,24 @@ class Check(NamedTuple):
     calibration_error: float
 
 
+class Learned(NamedTuple):
+    """What a threshold gives on the pairs that it was learned from.
+
+    Attributes:
+      false_match_rate: share of the pairs of two people that it accepts.
+      true_match_rate: share of the pairs of one person that it accepts.
+      of_two: pairs of two people.
+      of_one: pairs of one person.
+      half_distance: threshold of half of the people, the mean of the ten of `held_out`.
+    """
+
+    false_match_rate: float
+    true_match_rate: float
+    of_two: int
+    of_one: int
+    half_distance: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Threshold:
     """The greatest distance at which two crops are taken for one person.
@@ -48,7 +66,9 @@ class Threshold:
       slope: a of the logistic curve, see `calibration.calibrate`.
       offset: b of it.
       people: that it was learned from.
-      held_out: found on half of the people and checked on the others, the mean of ten ways.
+      held_out: found on half of the people and checked on the others, the mean of ten ways. Each
+        half has a threshold of its own, so these are not the rates of `distance`.
+      learned: the rates of `distance` itself; None in galleries that kept a threshold before.
     """
 
     distance: float
@@ -58,6 +78,7 @@ class Threshold:
     offset: float
     people: int
     held_out: Check
+    learned: Learned | None = None
 
     def probability(self, distance: Any) -> Any:
         """That crops so far apart show one person, if that was as likely as not before."""
@@ -68,17 +89,21 @@ class Threshold:
         return dataclasses.asdict(self) | {
             "interval": list(self.interval),
             "held_out": self.held_out._asdict(),
+            "learned": self.learned and self.learned._asdict(),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Threshold":
         """The inverse of `to_dict`. Raises InputError where something is missing."""
         try:
-            given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+            names = {field.name for field in dataclasses.fields(cls)} - {"learned"}
+            given = {name: values[name] for name in names}
             interval, held_out = tuple(values["interval"]), Check(**values["held_out"])
+            learned = Learned(**values["learned"]) if values.get("learned") else None
         except (KeyError, TypeError) as error:
             raise InputError(f"the threshold kept is damaged ({error}): find it again") from None
-        return cls(**given | {"interval": interval, "held_out": held_out})
+        read = {"interval": interval, "held_out": held_out, "learned": learned}
+        return cls(**given | read)
 
 
 def find_threshold(
@@ -140,14 +165,24 @@ def find_threshold(
     ways = [way for one, other in halvings for way in ((one, other), (other, one))]
     checks = [_check(learned, seen, false_match_rate) for learned, seen in ways]
     slope, offset = calibrate(pairs.distance, pairs.same)
+    distance = distance_at(pairs, false_match_rate)
+    accepted = pairs.distance <= distance
+    learned = Learned(
+        float(accepted[~pairs.same].mean()),
+        float(accepted[pairs.same].mean()),
+        int((~pairs.same).sum()),
+        int(pairs.same.sum()),
+        float(np.mean([distance_at(half, false_match_rate) for half, _ in ways])),
+    )
     return Threshold(
-        distance_at(pairs, false_match_rate),
+        distance,
         false_match_rate,
         interval_at(pairs, false_match_rate, random),
         slope,
         offset,
         len(np.union1d(pairs.first, pairs.second)),
         Check(*np.mean(checks, axis=0).tolist()),
+        learned,
     )
 
 

@@ -53,7 +53,10 @@ def plain(row: Row) -> dict[str, Any]:
 
 
 def ranked_lists(
-    queries: Sequence[Path], lists: Sequence[Sequence[Row]], root: Path
+    queries: Sequence[Path],
+    lists: Sequence[Sequence[Row]],
+    root: Path,
+    captions: Sequence[str] | None = None,
 ) -> Image.Image:
     """The queries and the first crops found for each.
 
@@ -61,6 +64,7 @@ def ranked_lists(
       queries: files.
       lists: found for each query, best first.
       root: the folder that names in the gallery are relative to; no other is read.
+      captions: a line below each query.
 
     Raises:
       InputError: an image cannot be read, or a name leads out of the root.
@@ -70,7 +74,7 @@ def ranked_lists(
         [read_image(path)[1] for path in queries],
         [[read_image(located(x.name, root))[1] for x in found] for found in shown],
         None,
-        query_captions=[""] * len(queries),
+        query_captions=captions,
         gallery_captions=[[_caption(x) for x in found] for found in shown],
     )
 

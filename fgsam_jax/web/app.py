@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.retrieval.answers import nobody, search_reranked
+from fgsam_jax.retrieval.answers import nobody, nothing, search_reranked
 from fgsam_jax.retrieval.comparison import compare
 from fgsam_jax.retrieval.crop_lists import located
 from fgsam_jax.retrieval.embedder import Embedder
@@ -25,7 +25,7 @@ from fgsam_jax.retrieval.rows import Row
 from fgsam_jax.retrieval.threshold import Threshold
 from fgsam_jax.visualization.match import part_pictures
 from fgsam_jax.web import shown
-from fgsam_jax.web.asked import Asked, asked_for
+from fgsam_jax.web.asked import COMPARE, SEARCH, Asked, asked_for, check_names
 from fgsam_jax.web.guard import LOOPBACK, Guard, told
 from fgsam_jax.web.images import MOST_BYTES, Images
 from fgsam_jax.web.worker import TOGETHER, Worker
@@ -93,6 +93,7 @@ class Page:
 
     async def search(self, request: Request) -> Response:
         """The crops nearest to a file that is posted, or to the crop ?query; else any crops."""
+        check_names(request.query_params, SEARCH)
         asked = asked_for(request.query_params, self._gallery.attributes)
         query: dict[str, Any] | None = None
         row, own = None, None
@@ -111,6 +112,7 @@ class Page:
                 "query": query,
                 "found": [shown.crop(x, self._limit) for x in found],
                 "nobody": empty,
+                "nothing": nothing(found, self._about["cameras"]),
                 "understood": asked.where.get("attributes", {}),
                 "unknown": asked.unknown,
             }
@@ -119,6 +121,7 @@ class Page:
     async def compare(self, request: Request) -> Response:
         """Why the crop ?match is near to a file that is posted, or to the crop ?query, or not."""
         given = request.query_params
+        check_names(given, COMPARE)
         with self._admitted():
             row = await self._row(given.get("match", ""))
             if request.method == "POST":

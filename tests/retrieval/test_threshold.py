@@ -45,6 +45,21 @@ def test_the_threshold_is_the_greatest_distance_that_keeps_to_the_rate(monkeypat
     assert found.people == 30
 
 
+def test_the_rates_of_the_threshold_itself_are_told_beside_those_of_halves():
+    rows, identities, cameras = crops()
+    found = find_threshold(rows, identities, cameras, false_match_rate=0.02)
+    pairs = slow_pairs(rows, identities, cameras)
+    one = [d <= found.distance + 1e-6 for d, a, b in pairs if a == b]
+    two = [d <= found.distance + 1e-6 for d, a, b in pairs if a != b]
+    learned = found.learned
+    assert (learned.of_one, learned.of_two) == (len(one), len(two))
+    rates = learned.false_match_rate, learned.true_match_rate
+    assert rates == pytest.approx((np.mean(two), np.mean(one)))
+    assert Threshold.from_dict(found.to_dict()) == found
+    earlier = {name: value for name, value in found.to_dict().items() if name != "learned"}
+    assert Threshold.from_dict(earlier) == dataclasses.replace(found, learned=None)
+
+
 def test_pairs_that_are_equally_far_are_accepted_together_or_not():
     rows = np.array([[0.0], [1.0], [3.0], [4.0], [6.0]])  # apart by 1 1 2 2 3 3 3 4 5 6
     pairs = all_pairs(rows, np.arange(5), None)

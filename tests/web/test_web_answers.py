@@ -106,6 +106,14 @@ def test_re_ranking_is_that_of_the_command_line(client, crops, gallery, model):
 def test_nobody_is_told_where_no_crop_is_within_the_threshold(client, crops):
     assert sent(client, crops, NAMES[0], "camera=2")["nobody"] is True
     assert client.get("/api/search").json()["nobody"] is None
+    empty = sent(client, crops, NAMES[0], "camera=gate")
+    assert (empty["found"], empty["nobody"]) == ([], None)
+    assert empty["nothing"] == "no crop passes the filters; cameras: 1, 2, 3"
+
+
+def test_a_name_that_is_not_known_is_refused_with_those_that_are(client):
+    error = client.get("/api/search?from=2026-01-02").json()["error"]
+    assert error == ("'from' is unknown; known are query, k, re_rank, camera, since, until, words.")
 
 
 def test_a_match_is_explained_as_the_command_line_does(client, crops, model):

@@ -112,6 +112,10 @@ OTHERS = {
     "another script's number": ("GET", f"{SEARCH}?k=²", {}, b"", 400),
     "no time": ("GET", f"{SEARCH}?since=yesterday", {}, b"", 400),
     "infinity": ("POST", f"{SEARCH}?until=inf", TYPE, PNG, 400),
+    "an unknown name": ("GET", f"{SEARCH}?from=2026-01-02", {}, b"", 400),
+    "an unknown name with a file": ("POST", f"{COMPARE}&cam=1", TYPE, PNG, 400),
+    "a match to a search": ("GET", f"{SEARCH}?match={OTHER}", {}, b"", 400),
+    "a re-ranking that is none": ("GET", f"{SEARCH}?re_rank=true", {}, b"", 400),
     "unknown words": ("GET", f"{SEARCH}?words=umbrella", {}, b"", 400),
     "a camera too long": ("GET", f"{SEARCH}?camera={'c' * 2000}", {}, b"", 400),
     # who asks

@@ -38,9 +38,9 @@ export function showFound(values, given, limit, file) {
   $("found").replaceChildren(...found.map((crop, place) => tile(crop, place + 1, Boolean(query), limit)));
 }
 
-function summary({ query, found, understood, unknown }, given) {
+function summary({ query, found, nothing, understood, unknown }, given) {
   const told = [];
-  if (!found.length) told.push("No crop passes these filters.");
+  if (nothing) told.push(`${nothing[0].toUpperCase()}${nothing.slice(1)}.`);
   else if (query) told.push(`The ${found.length} nearest${given.get("re_rank") ? ", re-ranked" : ""}. Click one to see why.`);
   else told.push("Click a crop to search with it, or drop one of yours.");
   const words = Object.entries(understood).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
