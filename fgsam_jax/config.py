@@ -359,9 +359,10 @@ def from_dict(values: dict) -> Config:
 def _of_earlier_versions(values: dict) -> dict:
     """A saved configuration with the fields of today."""
     model = dict(values["model"])
-    vector = {key: model.pop(key) for key in ("triplet_vector",) if key in model}
+    vector = model.pop("triplet_vector", "after")  # once the model's, of all phases
     phases = [
-        phase if phase["model"] == "pose" else {**vector, **phase} for phase in values["phases"]
+        phase if phase["model"] == "pose" else {"triplet_vector": vector, **phase}
+        for phase in values["phases"]
     ]
     return {"evaluation": {}, **values, "model": model, "phases": phases}
 

@@ -35,7 +35,7 @@ def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("name", metavar="NAME", choices=(*STUDIES, "comparison"))
     parser.add_argument("finished", nargs="*", metavar="RUN", help="folders, for comparison")
-    parser.add_argument("--base", default=str(_DEMO), help="configuration that it changes")
+    parser.add_argument("--base", help="configuration that it changes; configs/demo.py")
     parser.add_argument(
         "--size", choices=("demo", "full"), help="few values or many; demo without --base"
     )
@@ -46,7 +46,8 @@ def main() -> None:
     how.add_argument("--collect", action="store_true", help="make the tables of what is there")
     how.add_argument("--run", help="do this run alone")
     given, overrides = parser.parse_known_args()
-    root = expanded(given.workdir or Path("runs/experiments") / Path(given.base).stem)
+    chosen = given.base or str(_DEMO)
+    root = expanded(given.workdir or Path("runs/experiments") / Path(chosen).stem)
     if given.name == "comparison":
         from fgsam_jax.experiments.studies.comparison import compared
 
@@ -55,14 +56,14 @@ def main() -> None:
         raise InputError(f"--seeds is 1 or more, got {given.seeds}")
     if given.finished:
         raise InputError(f"only comparison takes folders of runs, got {given.finished[0]}")
-    cli.parse([sys.argv[0], "--config", given.base, *overrides])
+    cli.parse([sys.argv[0], "--config", chosen, *overrides])
     base = cli.CONFIG.value
     check(base)
     startup.tune()
     # JAX is imported late: a mistaken flag is answered at once.
     from fgsam_jax.experiments.studies import collect, runs
 
-    small = (given.size or ("full" if "--base" in sys.argv else "demo")) == "demo"
+    small = (given.size or ("full" if given.base else "demo")) == "demo"
     plan = runs.planned(given.name, base, root, seeds=given.seeds, small=small)
     asked = [x for x in sys.argv[1:] if x not in ("--list", "--collect")]
     if given.run:
