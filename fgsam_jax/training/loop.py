@@ -44,11 +44,11 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
     if (renewed := renewed_results(config, workdir, datasets, results)) != results:
         results = renewed
         write_atomically(path, json.dumps(results, indent=1))
-    for index, phase in enumerate(config.phases):
+    for phase in config.phases:
         if phase.name in results:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
             continue
-        seconds = PhaseTraining(config, workdir, index, datasets).run()
+        seconds = PhaseTraining(config, workdir, phase, datasets).run()
         gc.collect()  # cycles would hold device memory: `startup.tune` lets Python look rarely
         # What is reported is what the checkpoint gives back.
         info, variables, _ = restore(workdir, phase.name, config.restore, exact=True)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from fgsam_jax.checkpoint import Checkpoints, checkpoint_folder
-from fgsam_jax.config import Config
+from fgsam_jax.config import Config, Phase
 from fgsam_jax.data.batches import DeviceBatches, device_batches
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
@@ -28,9 +28,11 @@ from fgsam_jax.training.update import make_update
 class PhaseTraining:
     """One phase: its data, its state and its compiled update, brought to the last step."""
 
-    def __init__(self, config: Config, workdir: Path, index: int, datasets: Datasets):
-        self._config, self._datasets, self._phase = config, datasets, config.phases[index]
-        phase, seed = self._phase, 1000 * config.seed + index
+    def __init__(self, config: Config, workdir: Path, phase: Phase, datasets: Datasets):
+        self._config, self._datasets, self._phase = config, datasets, phase
+        # One seed for all phases: a result does not depend on which other phases there are, and
+        # phases that start from the same weights are compared on the same batches.
+        seed = config.seed
         self._batches = datasets.batches(
             phase,
             seed=seed,

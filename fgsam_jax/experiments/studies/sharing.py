@@ -32,10 +32,8 @@ def fingerprint(config: Config, name: str) -> str:
       config: of the run.
       name: of the phase.
     """
-    place = [phase.name for phase in config.phases].index(name)
-    phase = config.phases[place]
+    phase = next(phase for phase in config.phases if phase.name == name)
     read: dict[str, Any] = {k: v for k, v in to_dict(config).items() if k not in _ASIDE}
-    read["seed"] = 1000 * config.seed + place  # as `PhaseTraining` has it
     read["data"].pop("records")
     read["phase"] = dataclasses.asdict(phase)
     read["phase"]["start_from"] = [fingerprint(config, name) for name in phase.start_from]
