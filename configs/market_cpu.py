@@ -6,7 +6,8 @@ number compares. fgsam_jax/config.py says what each option does and what it gave
 Weights: EfficientNet-Lite0 of ImageNet (docs/weights.md says how to get them).
 Joints for phase 0 are those found by machine on Market's own crops, unpacked from
 layumi/market1501_body_point; they are read with h5py: pip install -e ".[joints]"
-Cost: 24 + 6 + 8 + 16 + 16 + 24 epochs of 202 steps of 64 images (the second: 404 of 32).
+Cost: 24 + 24 + 6 + 8 + 16 + 16 epochs of 202 steps of 64 images (the third: 404 of 32); some 6
+hours on two cores of an AMD EPYC that also did other work.
 Command: python -m fgsam_jax.main --config configs/market_cpu.py
 To choose settings, train on the list that this makes of the training split:
     python tools/prepare.py --config configs/market_cpu.py --held_out 100 --to held_out.csv
@@ -82,6 +83,15 @@ def get_config(backbone: str = "efficientnet_lite0") -> Config:
         loss=Loss(margin=0.3, label_smoothing=0.1, attribute_weight=0.1),
         phases=(
             base,
+            replace(
+                base,
+                name="base_long",
+                title="Base, trained as long",
+                start_from=("base",),
+                epochs=24,  # of base_pose and fgsam together
+                warmup_epochs=1,
+                optimization=replace(base.optimization, frozen_epochs=0),
+            ),
             Phase("pose", "Pose", "pose", epochs=6, batch=32, learning_rate=2e-3, halve_every=2),
             replace(
                 later,
@@ -93,15 +103,6 @@ def get_config(backbone: str = "efficientnet_lite0") -> Config:
             ),
             replace(later, name="lram", title="Base + Pose + LRAM", triplet="none"),
             replace(later, name="fgsam", title="Base + Pose + LRAM + FTL", triplet="focal"),
-            replace(
-                base,
-                name="base_long",
-                title="Base, trained as long",
-                start_from=("base",),
-                epochs=24,  # of base_pose and fgsam together
-                warmup_epochs=1,
-                optimization=replace(base.optimization, frozen_epochs=0),
-            ),
         ),
         mirror=True,
         log=Log(every=50, evaluate_every=8),

@@ -83,7 +83,7 @@ def _curves(named: dict[str, RunFiles]) -> list[Element]:
     for phase, title in _phases(named).items():
         scores = {name: score_curve(run, phase, "mAP") for name, run in named.items()}
         if any(len(curve) > 1 for curve in scores.values()):
-            charts.append(line_chart(f"{title}: mAP in %", scores, low=0))
+            charts.append(line_chart(f"{title}: mAP in %", scores))
         total = {name: run.curve(phase, "mean", "total") for name, run in named.items()}
         charts.append(line_chart(f"{title}: sum of all losses", total))
     return charts

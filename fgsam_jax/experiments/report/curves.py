@@ -73,7 +73,6 @@ def _scores(run: RunFiles, trained: list[str]) -> list[Element]:
             f"{kind} in %{' of training batches' if kind == 'identity accuracy' else ''}",
             shown,
             x="epoch, the phases one after the other",
-            low=0,
         )
         for kind, shown in found.items()
     ]

@@ -52,7 +52,7 @@ def cmc_chart(rows: dict[str, dict], title: str = "") -> Element:
         for name, row in rows.items()
     }
     heading = f"{title + ': ' if title else ''}queries with a hit among the first k, in %"
-    return line_chart(heading, found, x="k", low=0)
+    return line_chart(heading, found, x="k")
 
 
 def _what(run: RunFiles) -> list[Child]:
