@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,19 @@ from fgsam_jax.export import files
 from fgsam_jax.export.trained import Trained
 from fgsam_jax.retrieval.pictures import sized
 
-_MOST, _BATCH = 512, 16  # images that ranges are taken from, and in one call
+_MOST = 256  # images that ranges are taken from
 
 
 def write(model: Trained, target: Path, crops: Path) -> int:
     """Write a .onnx with its convolutions in int8; pooling, norms and heads stay float32.
 
-    Weights have a scale for each channel. The ranges of what enters a convolution are those that
-    the crops give.
+    Weights have a scale for each channel. The range of what enters a convolution is the mean of the
+    crops' own ranges: that of all crops together would follow the one with the largest value.
 
     Args:
       model: to export.
       target: the .onnx.
-      crops: a folder of images like those to come; 512 of it are used, evenly spaced.
+      crops: a folder of images like those to come; 256 of it are used, evenly spaced.
 
     Returns:
       How many images were used.
@@ -50,7 +49,12 @@ def write(model: Trained, target: Path, crops: Path) -> int:
         rows = sized(chosen, model.size[::-1], pool)
         quantization.shape_inference.quant_pre_process(exact, ready, skip_symbolic_shape=True)
         quantization.quantize_static(
-            ready, small, _Reader(rows), per_channel=True, op_types_to_quantize=["Conv"]
+            ready,
+            small,
+            _Reader(rows),
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+            extra_options={"CalibMovingAverage": True},
         )
         made = onnx.load(small)
     # The quantiser adds a word of its own, for itself.
@@ -61,15 +65,10 @@ def write(model: Trained, target: Path, crops: Path) -> int:
 
 
 class _Reader:
-    """Gives the quantiser batches until there are no more."""
+    """Gives the quantiser the images one by one: it takes the mean over its batches' ranges."""
 
     def __init__(self, rows: Any):
-        self._batches = _batches(rows)
+        self._images = ({"images": rows[k : k + 1]} for k in range(len(rows)))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._batches, None)
-
-
-def _batches(rows: Any) -> Iterator[dict[str, np.ndarray]]:
-    for first in range(0, len(rows), _BATCH):
-        yield {"images": np.asarray(rows[first : first + _BATCH])}
+        return next(self._images, None)
