@@ -11,7 +11,7 @@ from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.words import Understood, understand
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
-from fgsam_jax.retrieval.rows import Row
+from fgsam_jax.retrieval.rows import Row, checked_k
 
 _CANDIDATES = 1000  # of each query
 _NAMED = 20  # cameras, at most
@@ -28,9 +28,13 @@ def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) ->
       k: how many, at most.
       where: as for `Gallery.search`.
 
+    Raises:
+      InputError: as `Gallery.search` does.
+
     Example:
       >>> found = search_reranked(gallery, embedder.embed("a.jpg"), 20)[0]  # doctest: +SKIP
     """
+    checked_k(k)
     candidates: dict[str, Row] = {}
     for row in rows:  # one by one, as descriptors of many crops come with each
         (found,) = gallery.search(row[None], _CANDIDATES, descriptors=True, **where)

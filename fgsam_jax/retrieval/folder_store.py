@@ -63,7 +63,8 @@ class FolderStore:
             self._shard.flush()
         self.note(about)
 
-    def note(self, about: dict[str, Any]) -> None:
+    def note(self, values: dict[str, Any]) -> None:
+        about = {**(self.about or {}), **values}
         with disk_errors_in_one_line(self._folder):
             write_atomically(self._folder / ABOUT, json.dumps(about, indent=1))
         self.about = about

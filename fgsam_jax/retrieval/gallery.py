@@ -19,6 +19,7 @@ from fgsam_jax.retrieval.rows import (
     ANSWERS,
     ROW,
     Row,
+    checked_k,
     conditions,
     layout,
     made_entries,
@@ -203,7 +204,7 @@ class Gallery:
           InputError: the gallery has no rows yet.
         """
         self._check_filled()
-        self._store.note({**self.about, **values})
+        self._store.note(values)
         self.about = self._store.about
 
     def delete(self, names: Sequence[str]) -> int:
@@ -240,7 +241,8 @@ class Gallery:
             words, all of which it has; attributes, by name the class that is most likely.
 
         Raises:
-          InputError: rows of another size or not finite, an unknown branch or class, or no rows.
+          InputError: rows of another size or not finite, k not 1 to a million, an unknown branch or
+            class, or no rows.
         """
         self._check_filled()
         check_arrays("rows [queries, dim]", rows)
@@ -250,8 +252,6 @@ class Gallery:
                 f"{'' if np.isfinite(rows).all() else ', not all finite'}: embed the queries with "
                 "the model that made the gallery"
             )
-        if k < 1:
-            raise InputError(f"k is at least 1, got {k}")
         share = 1.0
         if branches is not None:
             columns = self.about["branches"]
@@ -262,8 +262,7 @@ class Gallery:
             for name in branches:
                 kept[:, slice(*columns[name])] = rows[:, slice(*columns[name])]
             rows = kept
-        vectors = self._vectors(descriptors)
-        hits = self._store.nearest(ROW, rows, k, conditions(self.about, **where), exact, vectors)
+        hits = self._nearest(ROW, rows, k, where, exact, descriptors)
 
         def distance(hit: Hit) -> float:
             return float(np.sqrt(max(0.0, 1 + (hit.score**2 - 1) / share)))
@@ -281,7 +280,8 @@ class Gallery:
           where: as for `search`.
 
         Raises:
-          InputError: nothing is wanted, or not a class of this model; or there are no rows.
+          InputError: nothing is wanted, or not a class of this model, k not 1 to a million, or
+            there are no rows.
         """
         self._check_filled()
         if not wanted:
@@ -290,14 +290,7 @@ class Gallery:
         asked = [float(wanted.get(name) == x) for name, x in classes]
         if sum(asked) != len(wanted):
             raise InputError(f"{dict(wanted)} is not of these attributes: {told(self.about)}")
-        hits = self._store.nearest(
-            ANSWERS,
-            np.array([asked]),
-            k,
-            conditions(self.about, **where),
-            True,
-            self._vectors(False),
-        )[0]
+        (hits,) = self._nearest(ANSWERS, np.array([asked]), k, where)
         return [row_of(self.about, hit, probability=float(np.exp(hit.score))) for hit in hits]
 
     def rows(self, *, descriptors: bool = False, **where: Any) -> Iterator[Row]:
@@ -324,6 +317,13 @@ class Gallery:
         """
         self._check_filled()
         self._store.optimize()
+
+    def _nearest(
+        self, name: str, rows: np.ndarray, k: int, where: Mapping[str, Any],
+        exact: bool = True, descriptors: bool = False,
+    ) -> list[list[Hit]]:  # fmt: skip
+        asked, vectors = conditions(self.about, **where), self._vectors(descriptors)
+        return self._store.nearest(name, rows, checked_k(k), asked, exact, vectors)
 
     def _check_filled(self) -> None:
         if not self.about:

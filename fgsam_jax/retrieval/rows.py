@@ -20,6 +20,7 @@ _NAMES = uuid.UUID("6fb0a1c4-5d0f-4b52-9a0e-6a4a8f1a2c11")  # of the ids of rows
 _LEAST = 1e-6  # a probability, as a logarithm of it is kept
 _LONGEST = 1000  # characters of a name or a word
 _MOST = 100  # words of a row
+_MOST_FOUND = 1_000_000  # rows of a query
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,20 +126,37 @@ def made_entries(
     for n, (name, row, identity, camera, time, own) in enumerate(
         zip(names, *given.values(), strict=True)
     ):
-        if len(own) > _MOST:
-            raise InputError(f"{name} has {len(own)} words, at most {_MOST} are kept")
         values = {
-            "name": text("name", name),
-            "identity": None if identity is None else text("identity", identity),
-            "camera": None if camera is None else text("camera", camera),
-            "time": None if time is None else seconds(time),
-            "words": [text("word", word) for word in own],
+            **known_values(name, identity, camera, time, own),
             "answers": [_answer(x, classes[x][index[n]]) for x, index in likely.items()],
             "visibility": {part: float(x[n]) for part, x in description.visibility.items()},
         }
         vectors = {ROW: row} | ({ANSWERS: logs[n]} if likely else {})
         entries.append(Entry(row_id(name), vectors, values))
     return entries
+
+
+def known_values(
+    name: str, identity: Any, camera: Any, time: Any, words: Sequence[str]
+) -> dict[str, Any]:
+    """What is kept of a crop beside what a model says of it, see `Gallery.add`.
+
+    Raises:
+      InputError: something cannot be kept.
+
+    Example:
+      >>> known_values("a.jpg", None, 3, "1970-01-02", ["gate"])
+      {'name': 'a.jpg', 'identity': None, 'camera': '3', 'time': 86400.0, 'words': ['gate']}
+    """
+    if len(words) > _MOST:
+        raise InputError(f"{name} has {len(words)} words, at most {_MOST} are kept")
+    return {
+        "name": text("name", name),
+        "identity": None if identity is None else text("identity", identity),
+        "camera": None if camera is None else text("camera", camera),
+        "time": None if time is None else seconds(time),
+        "words": [text("word", word) for word in words],
+    }
 
 
 def row_of(about: Mapping[str, Any], hit: Hit, **result: Any) -> Row:
@@ -209,6 +227,19 @@ def conditions(
             raise InputError(f"{name} {wanted} is not of these attributes: {told(about)}")
         found.append(Condition("answers", [_answer(name, wanted)]))
     return found
+
+
+def checked_k(k: int) -> int:
+    """How many rows are asked for, if that many can be. Raises InputError.
+
+    Example:
+      >>> checked_k(0)
+      Traceback (most recent call last):
+      fgsam_jax.errors.InputError: k is 1 to 1,000,000, got 0
+    """
+    if not 1 <= k <= _MOST_FOUND:
+        raise InputError(f"k is 1 to {_MOST_FOUND:,}, got {k}")
+    return k
 
 
 def told(about: Mapping[str, Any]) -> str:

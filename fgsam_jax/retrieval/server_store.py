@@ -76,10 +76,10 @@ class ServerStore:
                 )
             self.about = self._read()
 
-    def note(self, about: dict[str, Any]) -> None:
-        with failing(self._name):
-            self._client.update_collection(self._name, metadata=about)
-        self.about = about
+    def note(self, values: dict[str, Any]) -> None:
+        with failing(self._name):  # another process may have noted something else meanwhile
+            self._client.update_collection(self._name, metadata={**self._read(), **values})
+            self.about = self._read()
 
     def put(self, entries: Sequence[Entry]) -> None:
         point = self._models.PointStruct

@@ -55,8 +55,8 @@ class Store(Protocol):
     def begin(self, about: dict[str, Any], vectors: dict[str, tuple[int, str]]) -> None:
         """Make it, for vectors of a size and kind each."""
 
-    def note(self, about: dict[str, Any]) -> None:
-        """Keep what the gallery says of itself."""
+    def note(self, values: dict[str, Any]) -> None:
+        """Keep more of what the gallery says of itself."""
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Add or replace; when it returns they outlast a kill."""
