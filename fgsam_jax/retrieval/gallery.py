@@ -127,7 +127,7 @@ class Gallery:
         self._store.close()
 
     def __len__(self) -> int:
-        return self._store.count()
+        return self._store.count([])
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
@@ -306,9 +306,17 @@ class Gallery:
         hits = self._store.get([id], self._vectors(descriptor)) if self.about else []
         return row_of(self.about, hits[0]) if hits else None
 
-    def cameras(self) -> dict[str, int]:
-        """How many crops each camera has, for the thousand cameras that have most."""
-        return self._store.cameras() if self.about else {}
+    def count(self, **where: Any) -> int:
+        """How many crops pass a filter; arguments as for `search`."""
+        return self._store.count(conditions(self.about, **where)) if self.about else 0
+
+    def cameras(self, most: int = 1000) -> dict[str, int]:
+        """How many crops each camera has, for the cameras that have most."""
+        return self._store.counts("camera", most) if self.about else {}
+
+    def people(self, most: int = 1000) -> dict[str, int]:
+        """How many crops each known person has, junk and distractors too; as `cameras`."""
+        return self._store.counts("identity", most) if self.about else {}
 
     def optimize(self) -> None:
         """Build the graph that approximate searches walk, and free the space of deleted rows.

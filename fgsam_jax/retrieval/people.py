@@ -2,7 +2,6 @@
 
 import csv
 import os
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,8 @@ from fgsam_jax.retrieval.threshold import Threshold, find_threshold
 
 _NOBODY = {str(JUNK), str(DISTRACTOR)}
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_ALL = 1_000_000  # cameras or people that are counted
+_EARLIEST = -1e15  # seconds
 _NAMED = 5  # people, at most
 _FALSE_MATCHES = 30  # that tell a rate to 30 % in nine cases of ten: Doddington's rule
 
@@ -30,14 +31,14 @@ def known_of(gallery: Gallery) -> str:
       >>> print(known_of(gallery))  # doctest: +SKIP
       172 crops: camera of 172, time of 172, person of 90: 2 people, anna and ben
     """
-    count: Counter[str] = Counter()
-    people = set()
-    for row in gallery.rows():
-        known = {"camera": row.camera, "time": row.time, "person": row.identity}
-        count.update(name for name, value in known.items() if value is not None)
-        if row.identity and row.identity not in _NOBODY:
-            people.add(row.identity)
-    text = ", ".join(f"{name} of {count[name]:,}" for name in ("camera", "time", "person"))
+    known = gallery.people(_ALL)
+    people = set(known) - _NOBODY
+    count = {
+        "camera": sum(gallery.cameras(_ALL).values()),
+        "time": gallery.count(since=_EARLIEST),
+        "person": sum(known.values()),
+    }
+    text = ", ".join(f"{name} of {crops:,}" for name, crops in count.items())
     if people:
         text += f": {len(people):,} {'person' if len(people) == 1 else 'people'}"
     if 0 < len(people) <= _NAMED:
