@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -258,12 +259,12 @@ def test_a_threshold_of_known_people_is_kept_and_compare_uses_it(labelled, place
 
 
 def test_a_threshold_goes_into_a_gallery_of_unknown_people(labelled, place, capsys):
-    others = ["index", str(place / "crops"), "--run", str(place / "run"), "--root", str(place)]
-    labelled(*others, "--gallery", str(place / "unknown"))
     labelled("threshold", "--false-match-rate", "0.05")
-    with Gallery.open(place / "known people") as gallery:
-        kept = gallery.about["threshold"]
-        gallery.note(threshold=None)
+    shutil.copytree(place / "known people", place / "unknown")
+    for folder in ("known people", "unknown"):
+        with Gallery.open(place / folder) as gallery:
+            kept = gallery.about["threshold"]
+            gallery.note(threshold=None)
     labelled("threshold", "--false-match-rate", "0.05", "--to", str(place / "unknown"))
     assert f"kept in the gallery {place / 'unknown'}\n" in capsys.readouterr().out
     with Gallery.open(place / "unknown") as gallery:
