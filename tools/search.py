@@ -142,7 +142,7 @@ def _find(given: argparse.Namespace) -> None:
             lists = gallery.search(rows, given.k, **where)
         nobody = [answers.nobody(gallery, found) for found in lists]
         nothing = [answers.nothing(found, gallery.cameras()) for found in lists]
-        limit = gallery.about.get("threshold", {}).get("distance")
+        limit = (gallery.about.get("threshold") or {}).get("distance")
     told = list(zip(queries, nobody, nothing, lists, strict=True))
     if given.json:
         words = {"understood": where.get("attributes", {}), "unknown": unknown}
@@ -152,17 +152,17 @@ def _find(given: argparse.Namespace) -> None:
                 "nobody": none,
                 "nothing": why,
                 **words,
-                "found": show.plain(rows),
+                "found": show.plain(listed),
             }
-            for query, none, why, rows in told
+            for query, none, why, listed in told
         ]
         print(json.dumps(found, indent=1))
     else:
         if given.who is not None:
             _tell_words(where["attributes"], unknown)
-        for query, none, why, rows in told:
+        for query, none, why, listed in told:
             print(printable(query, 300) + (f": nobody within {limit:.3f}" if none else ""))
-            print(why or show.table(rows), end="\n\n")
+            print(why or show.table(listed), end="\n\n")
     if given.picture:
         captions = ["nobody" if none else "no crop" if why else "" for _, none, why, _ in told]
         _save(show.ranked_lists(queries, lists, expanded(given.root), captions), given.picture)
