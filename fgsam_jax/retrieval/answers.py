@@ -9,9 +9,10 @@ import numpy as np
 from fgsam_jax.errors import InputError, printable
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.words import Understood, understand
+from fgsam_jax.retrieval.filters import checked_k
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
-from fgsam_jax.retrieval.rows import Row, checked_k
+from fgsam_jax.retrieval.rows import Row
 
 _CANDIDATES = 1000  # of each query
 _NAMED = 20  # cameras, at most

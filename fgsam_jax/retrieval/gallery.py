@@ -14,18 +14,16 @@ from fgsam_jax.errors import InputError, check_arrays
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.retrieval.description import Description
 from fgsam_jax.retrieval.embedder import Embedder
+from fgsam_jax.retrieval.filters import checked_k, conditions, told
 from fgsam_jax.retrieval.folder_store import ABOUT, FolderStore
 from fgsam_jax.retrieval.rows import (
     ANSWERS,
     ROW,
     Row,
-    checked_k,
-    conditions,
     layout,
     made_entries,
     row_id,
     row_of,
-    told,
 )
 from fgsam_jax.retrieval.server_store import ServerStore, connected
 from fgsam_jax.retrieval.stores import DOT, EUCLID, Hit, Store
@@ -236,7 +234,7 @@ class Gallery:
           exact: compare all; else walk the graph that `optimize` has built.
           branches: compare these alone, such as ("plenary",) or ("head", "upper_body").
           descriptors: give them too.
-          where: what a crop must be to count, all of it, see `rows.conditions`:
+          where: what a crop must be to count, all of it, see `filters.conditions`:
             camera, one or several; since and until, times as `add` takes them, both ends counted;
             words, all of which it has; attributes, by name the class that is most likely.
 

@@ -97,6 +97,10 @@ def threshold_report(found: Threshold, place: str) -> str:
     Args:
       found: by `keep_threshold`.
       place: the gallery that keeps it.
+
+    Example:
+      >>> print(threshold_report(keep_threshold(gallery, 0.01), "people"))  # doctest: +SKIP
+      threshold 0.553 (95 %: 0.451 to 0.671) at a false-match rate of 0.01, from 40 people; ...
     """
     low, high = found.interval
     here, held = found.learned, found.held_out

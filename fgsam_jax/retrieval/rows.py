@@ -1,4 +1,4 @@
-"""One crop of a gallery: what is kept of it, how it is stored, and what filters ask of it."""
+"""One crop of a gallery: what is kept of it, and how it is stored."""
 
 import os
 import uuid
@@ -11,7 +11,7 @@ import numpy as np
 
 from fgsam_jax.errors import InputError, check_arrays, printable
 from fgsam_jax.retrieval.description import Description
-from fgsam_jax.retrieval.stores import Condition, Entry, Hit
+from fgsam_jax.retrieval.stores import Entry, Hit
 
 # The two vectors of a row: the descriptor, and the logarithms of the probabilities of all classes,
 # whose product with ones at some classes is the logarithm of their joint probability.
@@ -20,7 +20,6 @@ _NAMES = uuid.UUID("6fb0a1c4-5d0f-4b52-9a0e-6a4a8f1a2c11")  # of the ids of rows
 _LEAST = 1e-6  # a probability, as a logarithm of it is kept
 _LONGEST = 1000  # characters of a name or a word
 _MOST = 100  # words of a row
-_MOST_FOUND = 1_000_000  # rows of a query
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +127,7 @@ def made_entries(
     ):
         values = {
             **known_values(name, identity, camera, time, own),
-            "answers": [_answer(x, classes[x][index[n]]) for x, index in likely.items()],
+            "answers": [answer(x, classes[x][index[n]]) for x, index in likely.items()],
             "visibility": {part: float(x[n]) for part, x in description.visibility.items()},
         }
         vectors = {ROW: row} | ({ANSWERS: logs[n]} if likely else {})
@@ -188,71 +187,6 @@ def row_of(about: Mapping[str, Any], hit: Hit, **result: Any) -> Row:
     )
 
 
-def conditions(
-    about: Mapping[str, Any],
-    *,
-    camera: str | int | Sequence[str | int] | None = None,
-    since: float | str | datetime | None = None,
-    until: float | str | datetime | None = None,
-    words: Sequence[str] = (),
-    attributes: Mapping[str, str] | None = None,
-) -> list[Condition]:
-    """What a store filters by.
-
-    Args:
-      about: of the gallery.
-      camera: one or several.
-      since: the earliest time, as `seconds` takes it; crops without a time do not count.
-      until: the latest.
-      words: all of which a crop has.
-      attributes: by name, the class that the model holds most likely.
-
-    Raises:
-      InputError: a time, or a class that is not the model's.
-
-    Example:
-      >>> conditions({"attributes": {}}, camera=(1, "gate"))
-      [Condition(key='camera', among=['1', 'gate'], least=None, most=None)]
-    """
-    found = []
-    if camera is not None:
-        several = [camera] if isinstance(camera, str | int) else camera
-        found.append(Condition("camera", [text("camera", x) for x in several]))
-    if since is not None or until is not None:
-        ends = (None if x is None else seconds(x) for x in (since, until))
-        found.append(Condition("time", None, *ends))
-    found += [Condition("words", [text("word", word)]) for word in words]
-    for name, wanted in (attributes or {}).items():
-        if wanted not in about["attributes"].get(name, ()):
-            raise InputError(f"{name} {wanted} is not of these attributes: {told(about)}")
-        found.append(Condition("answers", [_answer(name, wanted)]))
-    return found
-
-
-def checked_k(k: int) -> int:
-    """How many rows are asked for, if that many can be. Raises InputError.
-
-    Example:
-      >>> checked_k(0)
-      Traceback (most recent call last):
-      fgsam_jax.errors.InputError: k is 1 to 1,000,000, got 0
-    """
-    if not 1 <= k <= _MOST_FOUND:
-        raise InputError(f"k is 1 to {_MOST_FOUND:,}, got {k}")
-    return k
-
-
-def told(about: Mapping[str, Any]) -> str:
-    """The attributes of a gallery's model, for a person.
-
-    Example:
-      >>> told({"attributes": {"hat": ["no", "yes"]}})
-      'hat no, yes'
-    """
-    known = [f"{name} {', '.join(classes)}" for name, classes in about["attributes"].items()]
-    return "; ".join(known) or "none"
-
-
 def row_id(name: str) -> str:
     """The id of a row, which its name alone decides, so that adding a crop again replaces it.
 
@@ -288,7 +222,13 @@ def seconds(time: float | str | datetime) -> float:
     raise InputError(f"{time!r} is no time: write it like 2026-11-28 or 2026-11-28T10:15:00")
 
 
-def _answer(attribute: str, name: str) -> str:
+def answer(attribute: str, name: str) -> str:
+    """The class of an attribute that a model holds most likely, as filters ask for it.
+
+    Example:
+      >>> answer("hat", "yes")
+      'hat=yes'
+    """
     return f"{attribute}={name}"
 
 
