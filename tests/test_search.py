@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_find_says_nobody_beyond_the_threshold(called, monkeypatch):
     )
     assert "nobody within 0.000" in called(*asked)
     called(*asked[:-1], "gate")
-    assert [x["query_captions"] for x in drawn] == [["nobody"], [""]]
+    assert [x["query_captions"] for x in drawn] == [["nobody"], ["no crop"]]
 
 
 def test_find_narrows_by_attributes_in_words(called):
@@ -150,6 +151,28 @@ def test_where_no_crop_passes_the_filters_the_cameras_are_named(called):
     assert (answer["nobody"], answer["nothing"], answer["found"]) == (None, why, [])
     assert called("who", "woman", "--camera", "gate").splitlines()[-1] == why
     assert json.loads(called("who", "woman", "--json"))["nothing"] is None
+
+
+def test_where_nothing_is_found_no_older_picture_stays(called, place):
+    called("who", "woman", "--picture", "answer.png")
+    assert (place / "answer.png").exists()
+    printed = called("who", "woman", "--camera", "gate", "--picture", "answer.png").splitlines()
+    assert printed[1:] == ["no crop passes the filters; cameras: 1, 2"]
+    assert not (place / "answer.png").exists()
+
+
+def test_a_name_of_a_file_cannot_speak_to_the_terminal(called, place):
+    query = place / "\x1b[31mred.png"
+    query.write_bytes((place / "crops" / "cam1" / "20260102T030400.png").read_bytes())
+    assert called("find", str(query), "-k", "1").splitlines()[0] == f"{place}/\\x1b[31mred.png"
+
+
+def test_a_crop_whose_camera_cannot_be_kept_is_left_out(called, place):
+    crop = "crops/cam1/20260102T030400.png"
+    (place / "long.csv").write_text(f"path,camera\n{crop},{'x' * 1001}\n")
+    printed = called("index", "long.csv", "--run", "run")
+    assert "left out: the camera" in printed
+    assert "added 0 crops, 0 were there before, 1 left out" in printed
 
 
 def test_who_tells_what_it_understood_and_what_not(called, place):
@@ -235,6 +258,21 @@ def test_a_threshold_of_known_people_is_kept_and_compare_uses_it(labelled, place
         assert picture.width > picture.height > 2 * 256
 
 
+def test_a_threshold_goes_into_a_gallery_of_unknown_people(labelled, place, capsys):
+    labelled("threshold", "--false-match-rate", "0.05")
+    shutil.copytree(place / "known people", place / "unknown")
+    for folder in ("known people", "unknown"):
+        with Gallery.open(place / folder) as gallery:
+            kept = gallery.about["threshold"]
+            gallery.note(threshold=None)
+    labelled("threshold", "--false-match-rate", "0.05", "--to", str(place / "unknown"))
+    assert f"kept in the gallery {place / 'unknown'}\n" in capsys.readouterr().out
+    with Gallery.open(place / "unknown") as gallery:
+        assert gallery.about["threshold"] == kept
+    with Gallery.open(place / "known people") as gallery:
+        assert gallery.about["threshold"] is None
+
+
 def test_groups_are_a_list_that_index_takes(labelled, place, capsys):
     labelled("group", "--to", str(place / "groups.csv"), "--crops-each", "4")
     assert "groups of" in capsys.readouterr().out
@@ -250,16 +288,18 @@ def test_groups_are_a_list_that_index_takes(labelled, place, capsys):
     }
 
 
-def test_groups_keep_the_time_where_it_is_known(tmp_path):
+def test_groups_keep_time_and_words_where_they_are_known(tmp_path):
     times = [None, seconds("2026-01-02T03:04:05.5")]
-    rows = [Row(f"{n}.jpg", time=time) for n, time in enumerate(times)]
+    words = [(), ("tall", "red-bag")]
+    rows = [Row(f"{n}.jpg", time=times[n], words=words[n]) for n in range(2)]
     groups = Groups(np.zeros(2, int), np.array([0.5, 0.9]))
     write_groups(tmp_path / "groups.csv", rows, groups, tmp_path)
     lines = (tmp_path / "groups.csv").read_text().splitlines()
-    assert lines[0] == "path,identity,time,sureness"
+    assert lines[0] == "path,identity,time,words,sureness"
     crops = list_crops([tmp_path / "groups.csv"], tmp_path)
     assert [x.name for x in crops] == ["1.jpg", "0.jpg"]
     assert [x.time and seconds(x.time) for x in crops] == times[::-1]
+    assert [x.words for x in crops] == words[::-1]
 
 
 def test_crops_without_people_give_no_threshold(called):

@@ -9,6 +9,7 @@ import numpy as np
 from fgsam_jax.errors import InputError, printable
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.words import Understood, understand
+from fgsam_jax.retrieval.filters import checked_k
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
 from fgsam_jax.retrieval.rows import Row
@@ -28,9 +29,13 @@ def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) ->
       k: how many, at most.
       where: as for `Gallery.search`.
 
+    Raises:
+      InputError: as `Gallery.search` does.
+
     Example:
       >>> found = search_reranked(gallery, embedder.embed("a.jpg"), 20)[0]  # doctest: +SKIP
     """
+    checked_k(k)
     candidates: dict[str, Row] = {}
     for row in rows:  # one by one, as descriptors of many crops come with each
         (found,) = gallery.search(row[None], _CANDIDATES, descriptors=True, **where)

@@ -63,7 +63,8 @@ class FolderStore:
             self._shard.flush()
         self.note(about)
 
-    def note(self, about: dict[str, Any]) -> None:
+    def note(self, values: dict[str, Any]) -> None:
+        about = {**(self.about or {}), **values}
         with disk_errors_in_one_line(self._folder):
             write_atomically(self._folder / ABOUT, json.dumps(about, indent=1))
         self.about = about
@@ -90,9 +91,9 @@ class FolderStore:
             found = self._shard.retrieve(list(ids), True, vectors)
         return [Hit(0.0, x.payload, x.vector or {}) for x in found]
 
-    def cameras(self) -> dict[str, int]:
+    def counts(self, key: str, most: int) -> dict[str, int]:
         with failing(self._folder):
-            found = self._shard.facet(self._edge.FacetRequest("camera", 1000, exact=True))
+            found = self._shard.facet(self._edge.FacetRequest(key, most, exact=True))
         return {str(x.value): x.count for x in found.hits}
 
     def nearest(
@@ -126,8 +127,11 @@ class FolderStore:
             if at is None:
                 return
 
-    def count(self) -> int:
-        return self._shard.count(self._edge.CountRequest()) if self._shard else 0
+    def count(self, where: list[Condition]) -> int:
+        if self._shard is None:
+            return 0
+        with failing(self._folder):
+            return self._shard.count(self._edge.CountRequest(filter=self._filter(where)))
 
     def optimize(self) -> None:
         with failing(self._folder):

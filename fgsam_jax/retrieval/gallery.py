@@ -14,17 +14,16 @@ from fgsam_jax.errors import InputError, check_arrays
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.retrieval.description import Description
 from fgsam_jax.retrieval.embedder import Embedder
+from fgsam_jax.retrieval.filters import checked_k, conditions, told
 from fgsam_jax.retrieval.folder_store import ABOUT, FolderStore
 from fgsam_jax.retrieval.rows import (
     ANSWERS,
     ROW,
     Row,
-    conditions,
     layout,
     made_entries,
     row_id,
     row_of,
-    told,
 )
 from fgsam_jax.retrieval.server_store import ServerStore, connected
 from fgsam_jax.retrieval.stores import DOT, EUCLID, Hit, Store
@@ -126,7 +125,7 @@ class Gallery:
         self._store.close()
 
     def __len__(self) -> int:
-        return self._store.count()
+        return self._store.count([])
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
@@ -203,7 +202,7 @@ class Gallery:
           InputError: the gallery has no rows yet.
         """
         self._check_filled()
-        self._store.note({**self.about, **values})
+        self._store.note(values)
         self.about = self._store.about
 
     def delete(self, names: Sequence[str]) -> int:
@@ -235,12 +234,13 @@ class Gallery:
           exact: compare all; else walk the graph that `optimize` has built.
           branches: compare these alone, such as ("plenary",) or ("head", "upper_body").
           descriptors: give them too.
-          where: what a crop must be to count, all of it, see `rows.conditions`:
+          where: what a crop must be to count, all of it, see `filters.conditions`:
             camera, one or several; since and until, times as `add` takes them, both ends counted;
             words, all of which it has; attributes, by name the class that is most likely.
 
         Raises:
-          InputError: rows of another size or not finite, an unknown branch or class, or no rows.
+          InputError: rows of another size or not finite, k not 1 to a million, an unknown branch or
+            class, or no rows.
         """
         self._check_filled()
         check_arrays("rows [queries, dim]", rows)
@@ -250,8 +250,6 @@ class Gallery:
                 f"{'' if np.isfinite(rows).all() else ', not all finite'}: embed the queries with "
                 "the model that made the gallery"
             )
-        if k < 1:
-            raise InputError(f"k is at least 1, got {k}")
         share = 1.0
         if branches is not None:
             columns = self.about["branches"]
@@ -262,8 +260,7 @@ class Gallery:
             for name in branches:
                 kept[:, slice(*columns[name])] = rows[:, slice(*columns[name])]
             rows = kept
-        vectors = self._vectors(descriptors)
-        hits = self._store.nearest(ROW, rows, k, conditions(self.about, **where), exact, vectors)
+        hits = self._nearest(ROW, rows, k, where, exact, descriptors)
 
         def distance(hit: Hit) -> float:
             return float(np.sqrt(max(0.0, 1 + (hit.score**2 - 1) / share)))
@@ -281,7 +278,8 @@ class Gallery:
           where: as for `search`.
 
         Raises:
-          InputError: nothing is wanted, or not a class of this model; or there are no rows.
+          InputError: nothing is wanted, or not a class of this model, k not 1 to a million, or
+            there are no rows.
         """
         self._check_filled()
         if not wanted:
@@ -290,14 +288,7 @@ class Gallery:
         asked = [float(wanted.get(name) == x) for name, x in classes]
         if sum(asked) != len(wanted):
             raise InputError(f"{dict(wanted)} is not of these attributes: {told(self.about)}")
-        hits = self._store.nearest(
-            ANSWERS,
-            np.array([asked]),
-            k,
-            conditions(self.about, **where),
-            True,
-            self._vectors(False),
-        )[0]
+        (hits,) = self._nearest(ANSWERS, np.array([asked]), k, where)
         return [row_of(self.about, hit, probability=float(np.exp(hit.score))) for hit in hits]
 
     def rows(self, *, descriptors: bool = False, **where: Any) -> Iterator[Row]:
@@ -313,9 +304,17 @@ class Gallery:
         hits = self._store.get([id], self._vectors(descriptor)) if self.about else []
         return row_of(self.about, hits[0]) if hits else None
 
-    def cameras(self) -> dict[str, int]:
-        """How many crops each camera has, for the thousand cameras that have most."""
-        return self._store.cameras() if self.about else {}
+    def count(self, **where: Any) -> int:
+        """How many crops pass a filter; arguments as for `search`."""
+        return self._store.count(conditions(self.about, **where)) if self.about else 0
+
+    def cameras(self, most: int = 1000) -> dict[str, int]:
+        """How many crops each camera has, for the cameras that have most."""
+        return self._store.counts("camera", most) if self.about else {}
+
+    def people(self, most: int = 1000) -> dict[str, int]:
+        """How many crops each known person has, junk and distractors too; as `cameras`."""
+        return self._store.counts("identity", most) if self.about else {}
 
     def optimize(self) -> None:
         """Build the graph that approximate searches walk, and free the space of deleted rows.
@@ -324,6 +323,13 @@ class Gallery:
         """
         self._check_filled()
         self._store.optimize()
+
+    def _nearest(
+        self, name: str, rows: np.ndarray, k: int, where: Mapping[str, Any],
+        exact: bool = True, descriptors: bool = False,
+    ) -> list[list[Hit]]:  # fmt: skip
+        asked, vectors = conditions(self.about, **where), self._vectors(descriptors)
+        return self._store.nearest(name, rows, checked_k(k), asked, exact, vectors)
 
     def _check_filled(self) -> None:
         if not self.about:

@@ -13,7 +13,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.crop_lists import Crop
 from fgsam_jax.retrieval.embedder import Embedder
 from fgsam_jax.retrieval.gallery import Gallery
-from fgsam_jax.retrieval.rows import row_id, seconds
+from fgsam_jax.retrieval.rows import known_values
 from fgsam_jax.runtime.ahead import made_ahead
 
 
@@ -51,9 +51,7 @@ def index_crops(crops: Sequence[Crop], embedder: Embedder, gallery: Gallery) -> 
     usable = []
     for crop in crops:
         try:
-            row_id(crop.name)
-            if crop.time is not None:
-                seconds(crop.time)
+            known_values(crop.name, crop.identity, crop.camera, crop.time, crop.words)
             usable.append(crop)
         except InputError as error:
             broken.append(str(error))

@@ -1,4 +1,4 @@
-"""One crop of a gallery: what is kept of it, how it is stored, and what filters ask of it."""
+"""One crop of a gallery: what is kept of it, and how it is stored."""
 
 import os
 import uuid
@@ -11,7 +11,7 @@ import numpy as np
 
 from fgsam_jax.errors import InputError, check_arrays, printable
 from fgsam_jax.retrieval.description import Description
-from fgsam_jax.retrieval.stores import Condition, Entry, Hit
+from fgsam_jax.retrieval.stores import Entry, Hit
 
 # The two vectors of a row: the descriptor, and the logarithms of the probabilities of all classes,
 # whose product with ones at some classes is the logarithm of their joint probability.
@@ -125,20 +125,37 @@ def made_entries(
     for n, (name, row, identity, camera, time, own) in enumerate(
         zip(names, *given.values(), strict=True)
     ):
-        if len(own) > _MOST:
-            raise InputError(f"{name} has {len(own)} words, at most {_MOST} are kept")
         values = {
-            "name": text("name", name),
-            "identity": None if identity is None else text("identity", identity),
-            "camera": None if camera is None else text("camera", camera),
-            "time": None if time is None else seconds(time),
-            "words": [text("word", word) for word in own],
-            "answers": [_answer(x, classes[x][index[n]]) for x, index in likely.items()],
+            **known_values(name, identity, camera, time, own),
+            "answers": [answer(x, classes[x][index[n]]) for x, index in likely.items()],
             "visibility": {part: float(x[n]) for part, x in description.visibility.items()},
         }
         vectors = {ROW: row} | ({ANSWERS: logs[n]} if likely else {})
         entries.append(Entry(row_id(name), vectors, values))
     return entries
+
+
+def known_values(
+    name: str, identity: Any, camera: Any, time: Any, words: Sequence[str]
+) -> dict[str, Any]:
+    """What is kept of a crop beside what a model says of it, see `Gallery.add`.
+
+    Raises:
+      InputError: something cannot be kept.
+
+    Example:
+      >>> known_values("a.jpg", None, 3, "1970-01-02", ["gate"])
+      {'name': 'a.jpg', 'identity': None, 'camera': '3', 'time': 86400.0, 'words': ['gate']}
+    """
+    if len(words) > _MOST:
+        raise InputError(f"{name} has {len(words)} words, at most {_MOST} are kept")
+    return {
+        "name": text("name", name),
+        "identity": None if identity is None else text("identity", identity),
+        "camera": None if camera is None else text("camera", camera),
+        "time": None if time is None else seconds(time),
+        "words": [text("word", word) for word in words],
+    }
 
 
 def row_of(about: Mapping[str, Any], hit: Hit, **result: Any) -> Row:
@@ -168,58 +185,6 @@ def row_of(about: Mapping[str, Any], hit: Hit, **result: Any) -> Row:
         descriptor=None if row is None else np.array(row, np.float32),
         **result,
     )
-
-
-def conditions(
-    about: Mapping[str, Any],
-    *,
-    camera: str | int | Sequence[str | int] | None = None,
-    since: float | str | datetime | None = None,
-    until: float | str | datetime | None = None,
-    words: Sequence[str] = (),
-    attributes: Mapping[str, str] | None = None,
-) -> list[Condition]:
-    """What a store filters by.
-
-    Args:
-      about: of the gallery.
-      camera: one or several.
-      since: the earliest time, as `seconds` takes it; crops without a time do not count.
-      until: the latest.
-      words: all of which a crop has.
-      attributes: by name, the class that the model holds most likely.
-
-    Raises:
-      InputError: a time, or a class that is not the model's.
-
-    Example:
-      >>> conditions({"attributes": {}}, camera=(1, "gate"))
-      [Condition(key='camera', among=['1', 'gate'], least=None, most=None)]
-    """
-    found = []
-    if camera is not None:
-        several = [camera] if isinstance(camera, str | int) else camera
-        found.append(Condition("camera", [text("camera", x) for x in several]))
-    if since is not None or until is not None:
-        ends = (None if x is None else seconds(x) for x in (since, until))
-        found.append(Condition("time", None, *ends))
-    found += [Condition("words", [text("word", word)]) for word in words]
-    for name, wanted in (attributes or {}).items():
-        if wanted not in about["attributes"].get(name, ()):
-            raise InputError(f"{name} {wanted} is not of these attributes: {told(about)}")
-        found.append(Condition("answers", [_answer(name, wanted)]))
-    return found
-
-
-def told(about: Mapping[str, Any]) -> str:
-    """The attributes of a gallery's model, for a person.
-
-    Example:
-      >>> told({"attributes": {"hat": ["no", "yes"]}})
-      'hat no, yes'
-    """
-    known = [f"{name} {', '.join(classes)}" for name, classes in about["attributes"].items()]
-    return "; ".join(known) or "none"
 
 
 def row_id(name: str) -> str:
@@ -257,7 +222,13 @@ def seconds(time: float | str | datetime) -> float:
     raise InputError(f"{time!r} is no time: write it like 2026-11-28 or 2026-11-28T10:15:00")
 
 
-def _answer(attribute: str, name: str) -> str:
+def answer(attribute: str, name: str) -> str:
+    """The class of an attribute that a model holds most likely, as filters ask for it.
+
+    Example:
+      >>> answer("hat", "yes")
+      'hat=yes'
+    """
     return f"{attribute}={name}"
 
 

@@ -76,10 +76,10 @@ class ServerStore:
                 )
             self.about = self._read()
 
-    def note(self, about: dict[str, Any]) -> None:
-        with failing(self._name):
-            self._client.update_collection(self._name, metadata=about)
-        self.about = about
+    def note(self, values: dict[str, Any]) -> None:
+        with failing(self._name):  # another process may have noted something else meanwhile
+            self._client.update_collection(self._name, metadata={**self._read(), **values})
+            self.about = self._read()
 
     def put(self, entries: Sequence[Entry]) -> None:
         point = self._models.PointStruct
@@ -102,9 +102,9 @@ class ServerStore:
             found = self._client.retrieve(self._name, list(ids), with_vectors=vectors)
         return [Hit(0.0, x.payload, x.vector or {}) for x in found]
 
-    def cameras(self) -> dict[str, int]:
+    def counts(self, key: str, most: int) -> dict[str, int]:
         with failing(self._name):
-            found = self._client.facet(self._name, "camera", limit=1000, exact=True)
+            found = self._client.facet(self._name, key, limit=most, exact=True)
         return {str(x.value): x.count for x in found.hits}
 
     def nearest(
@@ -146,9 +146,11 @@ class ServerStore:
             if at is None:
                 return
 
-    def count(self) -> int:
+    def count(self, where: list[Condition]) -> int:
+        if self.about is None:
+            return 0
         with failing(self._name):
-            return self._client.count(self._name).count if self.about is not None else 0
+            return self._client.count(self._name, self._filter(where)).count
 
     def optimize(self) -> None:
         """A server does so by itself."""

@@ -55,8 +55,8 @@ class Store(Protocol):
     def begin(self, about: dict[str, Any], vectors: dict[str, tuple[int, str]]) -> None:
         """Make it, for vectors of a size and kind each."""
 
-    def note(self, about: dict[str, Any]) -> None:
-        """Keep what the gallery says of itself."""
+    def note(self, values: dict[str, Any]) -> None:
+        """Keep more of what the gallery says of itself."""
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Add or replace; when it returns they outlast a kill."""
@@ -70,8 +70,8 @@ class Store(Protocol):
     def get(self, ids: Sequence[str], vectors: list[str]) -> list[Hit]:
         """Those of them that are there, in any order."""
 
-    def cameras(self) -> dict[str, int]:
-        """How many there are of each camera, of the thousand most frequent."""
+    def counts(self, key: str, most: int) -> dict[str, int]:
+        """How many there are of each value, for the most frequent values."""
 
     def nearest(
         self, name: str, rows: np.ndarray, k: int, where: list[Condition], exact: bool,
@@ -82,8 +82,8 @@ class Store(Protocol):
     def scan(self, where: list[Condition], vectors: list[str]) -> Iterator[Hit]:
         """All, in the order of their ids."""
 
-    def count(self) -> int:
-        """How many there are."""
+    def count(self, where: list[Condition]) -> int:
+        """How many there are; 0 where it does not exist."""
 
     def optimize(self) -> None:
         """Build the graph of approximate searches."""

@@ -46,10 +46,12 @@ def table(found: Sequence[Row], attributes: Sequence[str] = ()) -> str:
     )
 
 
-def plain(row: Row) -> dict[str, Any]:
-    """Values for JSON, without the descriptor and what is not known."""
-    values = dataclasses.asdict(row)
-    return {key: x for key, x in values.items() if x is not None and key != "descriptor"}
+def plain(found: Sequence[Row]) -> list[dict[str, Any]]:
+    """Values for JSON, without the descriptors and what is not known."""
+    return [
+        {key: x for key, x in dataclasses.asdict(row).items() if x is not None}
+        for row in (dataclasses.replace(row, descriptor=None) for row in found)
+    ]
 
 
 def ranked_lists(

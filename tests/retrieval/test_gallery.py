@@ -18,6 +18,7 @@ from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.retrieval import answers, crop_lists, gallery, server_store
 from fgsam_jax.retrieval.description import Description
 from fgsam_jax.retrieval.gallery import Gallery
+from fgsam_jax.retrieval.people import keep_threshold, known_of
 from fgsam_jax.retrieval.rerank import rerank
 from fgsam_jax.retrieval.rows import row_id
 
@@ -263,8 +264,53 @@ def test_a_query_of_another_size_or_not_finite_is_refused(tmp_path):
         for rows in (QUERIES[:, :8], np.full_like(QUERIES, np.nan)):
             with pytest.raises(InputError, match="needed finite rows of 16 numbers"):
                 found.search(rows)
-        with pytest.raises(InputError, match="k is at least 1"):
+        with pytest.raises(InputError, match="k is 1 to 1,000,000, got 0"):
             found.search(QUERIES, 0)
+
+
+@pytest.mark.parametrize("k", [-1, 0, 10**22])
+def test_a_number_of_crops_that_cannot_be_is_refused_by_every_search(tmp_path, k):
+    with filled(tmp_path / "people", None) as found:
+        for search in (
+            lambda: found.search(QUERIES, k),
+            lambda: found.who({"hat": "yes"}, k),
+            lambda: answers.search_reranked(found, QUERIES, k),
+        ):
+            with pytest.raises(InputError, match="k is 1 to 1,000,000"):
+                search()
+
+
+def test_what_is_known_of_a_gallery_is_what_its_rows_say(place):
+    identities = [None, "-1", "0", "anna", "anna", "ben"] + [None] * (COUNT - 6)
+    cameras = [n % 4 + 1 if n % 3 else None for n in range(COUNT)]
+    times = [float(n) if n % 5 == 0 else None for n in range(COUNT)]
+    with Gallery.open(place[0], model(), create=True, url=place[1]) as found:
+        found.add(NAMES, ROWS, identities=identities, cameras=cameras, times=times)
+        assert known_of(found) == (
+            "300 crops: camera of 200, time of 60, person of 5: 2 people, anna and ben"
+        )
+        assert found.count(camera=2) == sum(x.camera == "2" for x in found.rows())
+        assert found.people() == {"-1": 1, "0": 1, "anna": 2, "ben": 1}
+
+
+def test_what_two_processes_note_on_a_server_is_kept(one_server):
+    with filled("people", "http://x") as one, Gallery.open("people", url="http://x") as other:
+        other.note(threshold={"distance": 0.5})
+        one.note(run="runs/market")
+        assert one.about["threshold"] == {"distance": 0.5}
+    with Gallery.open("people", url="http://x") as found:
+        assert (found.about["run"], found.about["threshold"]["distance"]) == ("runs/market", 0.5)
+
+
+def test_a_threshold_is_not_kept_for_another_checkpoint(tmp_path):
+    with (
+        filled(tmp_path / "known", None) as known,
+        Gallery.open(tmp_path / "unknown", model(weight=1.0), create=True) as unknown,
+    ):
+        unknown.add(NAMES, ROWS)
+        with pytest.raises(InputError, match="of the same model"):
+            keep_threshold(known, 0.1, unknown)
+        assert "threshold" not in unknown.about
 
 
 def test_another_checkpoint_is_refused(place):
