@@ -10,7 +10,7 @@ from fgsam_jax.metrics.neighbours import pair_distances
 from fgsam_jax.metrics.precision import query_scores
 from fgsam_jax.metrics.protocol import Protocol
 from fgsam_jax.metrics.scores import Scores, checked, evaluate
-from fgsam_jax.metrics.verification import all_distances
+from fgsam_jax.metrics.tiles import tiles
 
 NONE = -1  # instead of a gallery image, where there is none
 
@@ -104,12 +104,16 @@ def per_query(
 def _nearest_misses(queries: NDArray, gallery: NDArray, protocol: Protocol) -> NDArray[np.int64]:
     """[queries], the gallery rows of the nearest negatives, or `NONE`."""
     found = np.full(len(queries), NONE)
-    for some, tile in all_distances(queries, gallery, protocol):
-        protocol.hide(tile, some, slice(0, tile.shape[1]))
-        tile[np.isnan(tile)] = np.inf
-        place = tile.argmin(axis=1)
-        any_left = np.isfinite(tile[np.arange(len(tile)), place])
-        found[some] = np.where(any_left, protocol.kept[place], NONE)
+    for tile in tiles(queries, gallery, protocol):
+        protocol.hide(tile.distances, tile.queries, slice(0, tile.distances.shape[1]))
+        shown = np.where(np.isnan(tile.distances), np.inf, tile.distances)
+        near = shown <= shown.min(axis=1, keepdims=True) + 2 * tile.slack
+        near &= (np.isfinite(shown)) & (near.sum(axis=1, keepdims=True) > 1)
+        tile.measure(near)
+        shown[near] = tile.distances[near]
+        place = shown.argmin(axis=1)
+        any_left = np.isfinite(shown.min(axis=1))
+        found[tile.queries] = np.where(any_left, protocol.kept[place], NONE)
     return found
 
 
