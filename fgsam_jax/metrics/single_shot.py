@@ -74,7 +74,8 @@ def single_gallery_shot(
 def _rows(queries: NDArray, gallery: NDArray, protocol: Protocol):
     """Of each query with something to find its number, the distances to all, and its positives.
 
-    What is neither positive nor negative is NaN; what is as near as a positive is exact, as they are.
+    What is neither positive nor negative is NaN; positives are exact, and what is as
+    near as one.
     """
     for tile in tiles(queries, gallery, protocol):
         rows, columns = protocol.positives(tile.queries)
@@ -82,7 +83,7 @@ def _rows(queries: NDArray, gallery: NDArray, protocol: Protocol):
         own[rows, columns] = True
         tile.measure(own)
         hits = tile.distances[rows, columns]
-        protocol.hide(tile.distances, tile.queries, slice(0, own.shape[1]))
+        protocol.hide(tile.distances, tile.queries)
         doubtful = np.zeros(own.shape, bool)
         for row in np.unique(rows):
             aims = np.sort(hits[rows == row])

@@ -110,7 +110,7 @@ def verify(
     distances.sort()
     below, not_above, negatives = 0, np.zeros(len(distances), np.int64), 0
     for tile in tiles(queries, gallery, protocol):
-        protocol.hide(tile.distances, tile.queries, slice(0, tile.distances.shape[1]))
+        protocol.hide(tile.distances, tile.queries)
         strangers = _settled(tile, distances)
         below += int(np.searchsorted(strangers, distances, side="left").sum())
         not_above += np.searchsorted(strangers, distances, side="right")
