@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,7 +62,7 @@ class Ranking:
     ranks: Ranks
 
     @classmethod
-    def of(cls, *problem: ArrayLike, same_camera: str, by_camera: bool = False) -> "Ranking":
+    def of(cls, *problem: Any, same_camera: str, by_camera: bool = False) -> "Ranking":
         """Rank a gallery.
 
         Args:
@@ -224,12 +224,11 @@ def _nearest_misses(queries: NDArray, gallery: NDArray, protocol: Protocol) -> N
     found = np.full(len(queries), NONE)
     for tile in tiles(queries, gallery, protocol):
         protocol.hide(tile.distances, tile.queries)
-        shown = np.where(np.isnan(tile.distances), np.inf, tile.distances)
-        near = shown <= shown.min(axis=1, keepdims=True) + 2 * tile.slack
-        near &= (np.isfinite(shown)) & (near.sum(axis=1, keepdims=True) > 1)
+        tile.distances[np.isnan(tile.distances)] = np.inf
+        least = tile.distances.min(axis=1)
+        near = tile.distances <= least[:, None] + 2 * tile.slack
+        near[~np.isfinite(least) | (np.count_nonzero(near, axis=1) == 1)] = False
         tile.measure(near)
-        shown[near] = tile.distances[near]
-        place = shown.argmin(axis=1)
-        any_left = np.isfinite(shown.min(axis=1))
+        place, any_left = tile.distances.argmin(axis=1), np.isfinite(least)
         found[tile.queries] = np.where(any_left, protocol.kept[place], NONE)
     return found

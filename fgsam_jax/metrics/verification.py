@@ -122,9 +122,16 @@ def verify(
 def _settled(tile: Tile, aims: NDArray[np.float64]) -> NDArray[np.float64]:
     """[strangers], rising: on the right side of each of the rising `aims`, or equal to it."""
     lower, upper = aims - tile.slack, aims + tile.slack
-    shown = np.sort(tile.distances[~np.isnan(tile.distances)])
+    shown = _rising(tile)
     unsure = np.searchsorted(shown, upper, "right") > np.searchsorted(shown, lower, "left")
     if not unsure.any():
         return shown
+    del shown  # as large as the tile
     tile.measure(tile.within(lower[unsure], upper[unsure]))
-    return np.sort(tile.distances[~np.isnan(tile.distances)])
+    return _rising(tile)
+
+
+def _rising(tile: Tile) -> NDArray[np.float64]:
+    shown = tile.distances[~np.isnan(tile.distances)]
+    shown.sort()
+    return shown
