@@ -13,7 +13,7 @@ Everything here is NumPy on the host, in float64. Larger is better in every scor
 - `tiles`: distances of some queries to all of the gallery, exact where in doubt.
 - `verification`: ROC and the true-match rate at false-match rates.
 - `single_shot`: CMC with one gallery image of each person.
-- `breakdown`: scores by pair of cameras and by query.
+- `breakdown`: one ranking, and from it scores by pair of cameras and by query.
 - `attributes`: accuracy, balanced accuracy and F1 of predicted attributes.
 """
 

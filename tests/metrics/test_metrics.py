@@ -16,7 +16,6 @@ from fgsam_jax.metrics import (
     per_query,
     protocol,
     ranking,
-    single_gallery_shot,
     verify,
 )
 from fgsam_jax.metrics.distances import Frame, Targets, squared_distances
@@ -326,7 +325,7 @@ def test_memory_mapped_input_is_scored_as_it_lies_on_disk(tmp_path):
     assert_identical(evaluate_distances(mapped[2], *labels), evaluate_distances(distances, *labels))
 
 
-@pytest.mark.parametrize("function", [evaluate, verify, per_query, single_gallery_shot])
+@pytest.mark.parametrize("function", [evaluate, verify, per_query])
 def test_memory_stays_far_below_a_matrix_of_distances(function):
     rng = np.random.default_rng(4)
     q, g = rng.normal(size=(600, 8)), rng.normal(size=(60_000, 8))
