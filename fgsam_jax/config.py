@@ -241,7 +241,6 @@ class Evaluation:
     # Average and alpha query expansion by 5 gallery images, alpha 3: fast-reid's.
     query_expansion: bool = False
     verification: bool = False  # ROC, the true-match rate at false-match rates of 1e-4 to 1e-1
-    camera_pairs: bool = False  # rank-1 and mAP of each camera's queries in each camera's gallery
     single_shot: bool = False  # CMC with one image of each person in the gallery, 10 random draws
     per_query: bool = False  # a CSV file of every query: average precision, first hit, nearest miss
 
@@ -364,7 +363,9 @@ def _of_earlier_versions(values: dict) -> dict:
         phase if phase["model"] == "pose" else {"triplet_vector": vector, **phase}
         for phase in values["phases"]
     ]
-    return {"evaluation": {}, **values, "model": model, "phases": phases}
+    evaluation = dict(values.get("evaluation", {}))
+    evaluation.pop("camera_pairs", None)  # they are always worked out now
+    return {**values, "model": model, "evaluation": evaluation, "phases": phases}
 
 
 def told(config: Config) -> dict[str, str]:

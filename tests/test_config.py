@@ -74,6 +74,12 @@ def test_the_vector_of_the_triplet_loss_was_once_the_models():
     assert from_dict(values) == config
 
 
+def test_pairs_of_cameras_were_once_an_option():
+    values = json.loads(json.dumps(to_dict(Config())))
+    values["evaluation"]["camera_pairs"] = True
+    assert from_dict(values) == Config()
+
+
 def test_phases_that_were_given_one_object_are_changed_one_by_one():
     shared = Optimization(weight_decay=0.1)
     first, second = (Phase(name, model="baseline", optimization=shared) for name in "ab")

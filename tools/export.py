@@ -9,12 +9,11 @@ of the parts and the probabilities of the attributes come out, of the pose phase
 says what made it. docs/export.md has recipes.
 """
 
-import argparse
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import NoReturn
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.runtime.entry import one_line
+from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
 
 
@@ -40,13 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     _tell(target, model)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help tells all")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def _parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("workdir", metavar="RUN")
     parser.add_argument("--to", required=True, metavar="FILE", help="a .onnx or a .stablehlo")
     parser.add_argument("--phase", help="its name; the last with descriptors otherwise")

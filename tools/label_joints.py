@@ -8,23 +8,17 @@ The file is what config.pose_data.joints takes, with the folder as config.pose_d
 tools/prepare.py draws of them.
 """
 
-import argparse
 import json
-from typing import NoReturn
+from argparse import RawDescriptionHelpFormatter
 
 from fgsam_jax.errors import InputError
-from fgsam_jax.runtime.entry import one_line
+from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help tells all")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Label as the command line says. Raises InputError for what the user can mend."""
-    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("folder", metavar="FOLDER")
     parser.add_argument("--to", required=True, metavar="PATH", help="a .json")

@@ -5,16 +5,15 @@ folder of a run with config.repeats stands for all its seeds. Neither a data set
 needed; the file has no script and fetches nothing.
 """
 
-import argparse
 from pathlib import Path
 
 from fgsam_jax.experiments.report.build import REPORT, build_report
-from fgsam_jax.runtime.entry import one_line
+from fgsam_jax.runtime.entry import Parser, one_line
 from fgsam_jax.runtime.files import expanded
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = Parser(description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run")
     parser.add_argument("--to", help="the file to write")
     arguments = parser.parse_args()

@@ -1,53 +1,28 @@
 """What only a report shows of an evaluation: ranked lists to look at, mAP by pair of cameras."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fgsam_jax.metrics import ranking
-from fgsam_jax.metrics.breakdown import by_camera_pair
-from fgsam_jax.metrics.precision import query_scores
-from fgsam_jax.metrics.protocol import Protocol
+from fgsam_jax.metrics.breakdown import Ranking
 
 _EACH, _RANKS = 4, 10
 
 
-class Queries(NamedTuple):
-    """What was found for each query that has a positive.
-
-    Attributes:
-      row: [n], of the query.
-      positives: [n], how many images there are to find.
-      precision: [n], its average precision.
-      rank: [n], of the first hit.
-    """
-
-    row: NDArray[np.int64]
-    positives: NDArray[np.int64]
-    precision: NDArray[np.float64]
-    rank: NDArray[np.int64]
-
-
-def details(rows: tuple, same_camera: str) -> dict[str, Any]:
+def details(ranked: Ranking, identities: NDArray[np.integer], same_camera: str) -> dict[str, Any]:
     """Plain values for JSON.
 
     Args:
-      rows: the first six arguments of `metrics.evaluate`, the gallery without junk.
+      ranked: by camera where they are known, a gallery without junk.
+      identities: [queries].
       same_camera: see `metrics.evaluate`.
 
     Returns:
       "lists", of `ranked_lists`; where cameras are known "camera_pairs", each with the cameras
       "query" and "gallery", "map", "rank_1" and the number of "queries".
     """
-    query_rows, identities, cameras, gallery_rows, gallery_identities, gallery_cameras = rows
-    protocol = Protocol(identities, cameras, gallery_identities, gallery_cameras, same_camera)
-    ranks = list(ranking.of_embeddings(query_rows, gallery_rows, protocol))
-    counts = np.concatenate([block.counts for block in ranks])
-    asked = np.flatnonzero(counts)
-    scores = np.concatenate([query_scores(block) for block in ranks])
-    found = Queries(asked, counts[asked], scores[:, 1], scores[:, 0].astype(int))
-    lists = ranked_lists(found, protocol, query_rows, gallery_rows, identities)
+    lists = ranked_lists(ranked, identities)
     if same_camera == "keep":
         return {"lists": lists}
     pairs = [
@@ -58,18 +33,25 @@ def details(rows: tuple, same_camera: str) -> dict[str, Any]:
             "rank_1": scores.rank(1),
             "queries": scores.valid_queries,
         }
-        for (query, gallery), scores in by_camera_pair(*rows, same_camera=same_camera).items()
+        for (query, gallery), scores in ranked.by_camera_pair().items()
     ]
     return {"lists": lists, "camera_pairs": pairs}
 
 
-def chosen_queries(found: Queries, identities: NDArray[np.integer]) -> dict[str, list[int]]:
+def chosen_queries(
+    query: NDArray[np.int64],
+    positives: NDArray[np.int64],
+    precision: NDArray[np.float64],
+    identities: NDArray[np.integer],
+) -> dict[str, list[int]]:
     """Queries of different people with the highest, the median and the lowest average precision.
 
     Of equally precise ones those with more images to find come first.
 
     Args:
-      found: of the queries that have a positive.
+      query: [n], the rows of the queries that have a positive.
+      positives: [n], how many images each has to find.
+      precision: [n], the average precision of each.
       identities: [queries], of all queries.
 
     Returns:
@@ -77,10 +59,9 @@ def chosen_queries(found: Queries, identities: NDArray[np.integer]) -> dict[str,
 
     Example:
       >>> rows, precision = np.arange(3), np.array([0.5, 1.0, 0.0])
-      >>> chosen_queries(Queries(rows, rows + 1, precision, rows + 1), np.array([7, 8, 9]))
+      >>> chosen_queries(rows, rows + 1, precision, np.array([7, 8, 9]))
       {'best': [1], 'median': [0], 'worst': [2]}
     """
-    precision, positives = found.precision, found.positives
     order = np.lexsort((-positives, -precision))
     middle = np.argsort(np.abs(np.arange(len(order)) - (len(order) - 1) / 2), kind="stable")
     places = {
@@ -88,32 +69,23 @@ def chosen_queries(found: Queries, identities: NDArray[np.integer]) -> dict[str,
         "worst": np.lexsort((-positives, precision)),
         "median": order[middle],
     }
-    people = len(np.unique(identities[found.row]))
+    people = len(np.unique(identities[query]))
     each = min(_EACH, max(1, people // len(places)))
     taken: set[int] = set()
     chosen: dict[str, list[int]] = {"best": [], "median": [], "worst": []}
     for group, ordered in places.items():
-        for row in found.row[ordered].tolist():
+        for row in query[ordered].tolist():
             if len(chosen[group]) < each and int(identities[row]) not in taken:
                 chosen[group].append(row)
                 taken.add(int(identities[row]))
     return chosen
 
 
-def ranked_lists(
-    found: Queries,
-    protocol: Protocol,
-    query_rows: NDArray[Any],
-    gallery_rows: NDArray[Any],
-    identities: NDArray[np.integer],
-) -> list[dict[str, Any]]:
+def ranked_lists(ranked: Ranking, identities: NDArray[np.integer]) -> list[dict[str, Any]]:
     """The nearest gallery images of each chosen query, of those that an evaluation ranks for it.
 
     Args:
-      found: of the queries that have a positive.
-      protocol: of the evaluation.
-      query_rows: [queries, dim], the descriptors.
-      gallery_rows: [gallery, dim].
+      ranked: of the evaluation.
       identities: [queries].
 
     Returns:
@@ -122,19 +94,21 @@ def ranked_lists(
       "distances" and whether each is "correct".
     """
     lists = []
-    for group, rows in chosen_queries(found, identities).items():
+    positives, scores = ranked.ranks.counts[ranked.asked], ranked.scores_of
+    chosen = chosen_queries(ranked.asked, positives, scores[:, 1], identities)
+    for group, rows in chosen.items():
         for row in rows:
-            candidates, positive = protocol.candidates(row)
-            distances = np.linalg.norm(gallery_rows[candidates] - query_rows[row], axis=1)
+            candidates, positive = ranked.protocol.candidates(row)
+            distances = np.linalg.norm(ranked.gallery[candidates] - ranked.queries[row], axis=1)
             best = np.argsort(distances, kind="stable")[:_RANKS]
-            place = int(np.flatnonzero(found.row == row)[0])
+            place = int(np.searchsorted(ranked.asked, row))
             lists.append(
                 {
                     "group": group,
                     "query": row,
-                    "average_precision": float(found.precision[place]),
-                    "rank": int(found.rank[place]),
-                    "positives": int(found.positives[place]),
+                    "average_precision": float(scores[place, 1]),
+                    "rank": int(scores[place, 0]),
+                    "positives": int(positives[place]),
                     "found": candidates[best].tolist(),
                     "distances": [round(float(x), 4) for x in distances[best]],
                     "correct": positive[best].tolist(),

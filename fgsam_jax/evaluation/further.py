@@ -12,9 +12,8 @@ from pathlib import Path
 from fgsam_jax import metrics
 from fgsam_jax.config import Evaluation
 from fgsam_jax.data import Table
-from fgsam_jax.metrics.breakdown import NONE
+from fgsam_jax.metrics.breakdown import NONE, Ranking
 from fgsam_jax.retrieval.expansion import expand_queries
-from fgsam_jax.retrieval.inference import Embedded
 from fgsam_jax.retrieval.rerank import Reranked
 from fgsam_jax.runtime.output import say, write_atomically
 
@@ -26,8 +25,7 @@ _HEAD = (
 
 def further_figures(
     asked: Evaluation,
-    query_found: Embedded,
-    gallery_found: Embedded,
+    ranked: Ranking,
     query: Table,
     gallery: Table,
     same_camera: str,
@@ -36,8 +34,7 @@ def further_figures(
 
     Args:
       asked: which of them.
-      query_found: the "descriptor" [queries, dim] of the queries.
-      gallery_found: of the gallery.
+      ranked: the gallery by the whole descriptor.
       query: images to look for.
       gallery: images to find them in, without junk.
       same_camera: see `metrics.evaluate`.
@@ -46,7 +43,7 @@ def further_figures(
       {what: figures}, plain values for JSON, each with the "name" that tables give it; and the
       rows of the CSV file, if it is asked for.
     """
-    rows, others = query_found["descriptor"], gallery_found["descriptor"]
+    rows, others = ranked.queries, ranked.gallery
     who = query.identities, query.cameras
     whom = gallery.identities, gallery.cameras
     problem = rows, *who, others, *whom
@@ -72,17 +69,10 @@ def further_figures(
             "stay, 10 draws, seed 0)"
         )
         figures["single_gallery_shot"] = {"name": name, "cmc": cmc, "draws": 10, "seed": 0}
-    if asked.camera_pairs and same_camera != "keep":
-        pairs = [
-            {"query_camera": one, "gallery_camera": other, **scores.to_dict()}
-            for (one, other), scores in metrics.by_camera_pair(*problem).items()
-        ]
-        figures["camera_pairs"] = {"name": "rank-1 / mAP by camera pair", "pairs": pairs}
-    return figures, _query_rows(problem, query, gallery, same_camera) if asked.per_query else []
+    return figures, _query_rows(ranked, query, gallery) if asked.per_query else []
 
 
-def _query_rows(problem: tuple, query: Table, gallery: Table, same_camera: str) -> list[list]:
-    found = metrics.per_query(*problem, same_camera=same_camera)
+def _query_rows(ranked: Ranking, query: Table, gallery: Table) -> list[list]:
     return [
         [
             query.names[row],
@@ -97,7 +87,7 @@ def _query_rows(problem: tuple, query: Table, gallery: Table, same_camera: str) 
             "" if miss == NONE else f"{miss_distance:.6f}",
         ]
         for row, positives, precision, rank, hit, hit_distance, miss, miss_distance in zip(
-            *found, strict=True
+            *ranked.per_query(), strict=True
         )
     ]
 

@@ -12,6 +12,7 @@ from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.details import details
 from fgsam_jax.evaluation.further import further_figures
 from fgsam_jax.labels.attributes import Attribute
+from fgsam_jax.metrics.breakdown import Ranking
 from fgsam_jax.metrics.protocol import Protocol, is_junk
 from fgsam_jax.retrieval.inference import Embedded
 
@@ -84,9 +85,9 @@ def evaluate(
         own = found[0][kind], query.identities, query.cameras
         return *own, found[1][kind], gallery.identities, gallery.cameras
 
-    def scores(kind: str) -> metrics.Scores:
-        return metrics.evaluate(*rows(kind), same_camera=rule)
-
+    by_camera = asked is not None and rule != "keep"
+    ranked = Ranking.of(*rows("descriptor"), same_camera=rule, by_camera=by_camera)
+    plenary = metrics.evaluate(*rows("plenary"), same_camera=rule)
     told = {}
     for attribute in attributes:
         if attribute not in query.kinds:
@@ -99,10 +100,9 @@ def evaluate(
     repeated = 0
     if query.contents is not None and gallery.contents is not None:
         repeated = int(np.isin(query.contents, gallery.contents).sum())
-    ranked = scores("descriptor"), scores("plenary")
-    further = further_figures(asked, *found, query, gallery, rule) if asked else ({}, [])
-    beside = details(rows("descriptor"), rule) if asked else {}
-    return Evaluation(*ranked, told, rule, len(query), repeated, further, beside)
+    further = further_figures(asked, ranked, query, gallery, rule) if asked else ({}, [])
+    beside = details(ranked, query.identities, rule) if asked else {}
+    return Evaluation(ranked.scores(), plenary, told, rule, len(query), repeated, further, beside)
 
 
 def check_matches(query: Table, gallery: Table) -> None:

@@ -29,12 +29,12 @@ def further_tables(rows: Sequence[dict]) -> str:
     """
     text = ""
     told = [(row["title"], row["evaluation"].get("further", {})) for row in rows]
-    for name in dict.fromkeys(name for _, further in told for name in further):
+    names = dict.fromkeys(name for _, further in told for name in further)
+    names.pop("camera_pairs", None)  # of earlier versions; the report has them
+    for name in names:
         found = [(title, further[name]) for title, further in told if name in further]
         text += f"\n\n{found[0][1]['name']}:\n"
-        if name == "camera_pairs":
-            text += "\n".join(f"{title}\n{_pairs_table(value)}" for title, value in found[-1:])
-        elif name == "verification":
+        if name == "verification":
             rates = list(found[0][1]["true_match_rate"])
             head = ["", *(f"TMR at {rate}" for rate in rates), "area", "positives", "negatives"]
             lines = [[title, *_verified(value)] for title, value in found]
@@ -58,21 +58,6 @@ def _verified(value: dict) -> list[str]:
     rates = [f"{100 * rate:.2f}" for rate in value["true_match_rate"].values()]
     counts = [f"{value[name]:,}" for name in ("positives", "negatives")]
     return [*rates, f"{100 * value['area']:.2f}", *counts]
-
-
-def _pairs_table(value: dict) -> str:
-    """Rank-1 and mAP, a line for each query camera and a column for each gallery camera."""
-    cells = {
-        (pair["query_camera"], pair["gallery_camera"]): f"{100 * pair['cmc'][0]:.1f} / "
-        f"{100 * pair['map']:.1f}"
-        for pair in value["pairs"]
-    }
-    queries, galleries = (sorted({pair[side] for pair in cells}) for side in (0, 1))
-    head = ["rank-1 / mAP", *(f"in camera {camera}" for camera in galleries)]
-    lines = [
-        [f"camera {one}", *(cells.get((one, other), "-") for other in galleries)] for one in queries
-    ]
-    return aligned([head, *lines])
 
 
 def notes(rows: Sequence[dict]) -> list[str]:

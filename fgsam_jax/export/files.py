@@ -96,7 +96,7 @@ def runtimes(path: Path, threads: int | None = None) -> dict[str, Run]:
     Example:
       >>> run = runtimes(Path("model.onnx"))["onnxruntime"]  # doctest: +SKIP
       >>> run(images)["descriptor"].shape  # doctest: +SKIP
-      (8, 2304)
+      (8, 2048)
     """
     check_path(path)
     if path.suffix == STABLEHLO:

@@ -10,9 +10,10 @@ Everything here is NumPy on the host, in float64. Larger is better in every scor
 - `distances`: squared distances, fast ones with a bound of their error and exact ones.
 - `precision`: average precision by three formulas, from the ranks.
 - `neighbours`: the nearest gallery rows of each query, exact ones.
+- `tiles`: distances of some queries to all of the gallery, exact where in doubt.
 - `verification`: ROC and the true-match rate at false-match rates.
 - `single_shot`: CMC with one gallery image of each person.
-- `breakdown`: scores by pair of cameras and by query.
+- `breakdown`: one ranking, and from it scores by pair of cameras and by query.
 - `attributes`: accuracy, balanced accuracy and F1 of predicted attributes.
 """
 

@@ -22,11 +22,13 @@ class Ranks(NamedTuple):
       counts: [queries], how many positives each has.
       ranks: [positives], from 1, query after query and rising within each.
       columns: [positives], the column of each.
+      within: [positives], the rank of each among the columns of its own group alone.
     """
 
     counts: NDArray[np.int64]
     ranks: NDArray[np.int64]
     columns: NDArray[np.int64]
+    within: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +58,25 @@ class Hits:
         rows = self.rows[own] - queries.start
         return Hits(starts - starts[0], rows, self.columns[own], self.distances[own])
 
-    def ranks(self, before: NDArray[np.int64]) -> Ranks:
+    def ranks(self, before: NDArray[np.int64], groups: NDArray[np.int64]) -> Ranks:
         """The ranks of the positives.
 
         Args:
-          before: [positives], the number of negatives before each.
+          before: [groups, positives], how many negatives of each group are before each.
+          groups: [positives], the group of each.
         """
-        place = np.arange(len(before)) - self.starts[self.rows]
-        return Ranks(np.diff(self.starts), before + place + 1, self.columns)
+        everyone = np.arange(len(groups))
+        order = np.lexsort((everyone, groups, self.rows))  # each query's groups side by side
+        own = np.stack([self.rows[order], groups[order]])
+        first = np.r_[True, np.any(own[:, 1:] != own[:, :-1], axis=0)][: len(order)]
+        place = np.empty(len(order), np.int64)
+        place[order] = everyone - np.maximum.accumulate(np.where(first, everyone, 0))
+        return Ranks(
+            np.diff(self.starts),
+            before.sum(axis=0) + everyone - self.starts[self.rows] + 1,
+            self.columns,
+            before[groups, everyone] + place + 1,
+        )
 
 
 def look_up(

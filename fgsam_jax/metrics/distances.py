@@ -97,14 +97,13 @@ class Frame:
 class Targets:
     """Some gallery embeddings, [n, dim], made ready to be measured from many queries.
 
-    They are moved into the frame once in float32. The float64 product, which few tiles need,
-    moves them again.
+    They are moved into the frame once in one dtype. A product in the other moves them again.
     """
 
-    def __init__(self, rows: NDArray, frame: Frame):
-        """Rows [n, dim] of the gallery, and the frame of the whole evaluation."""
-        self._rows, self._frame = rows, frame
-        self._float32 = frame.move(rows, np.float32)
+    def __init__(self, rows: NDArray, frame: Frame, dtype: type[np.floating] = np.float32):
+        """Rows [n, dim] of the gallery, the frame of the whole evaluation, the usual dtype."""
+        self._rows, self._frame, self._dtype = rows, frame, dtype
+        self._moved = frame.move(rows, dtype)
 
     def shifted_distances(
         self, queries: NDArray, dtype: type[np.floating]
@@ -126,7 +125,7 @@ class Targets:
         """
         dim = queries.shape[1]
         q, q_norms = self._frame.move(queries, dtype)
-        g, g_norms = self._float32 if dtype == np.float32 else self._frame.move(self._rows, dtype)
+        g, g_norms = self._moved if dtype == self._dtype else self._frame.move(self._rows, dtype)
         q *= -2
         distances = q @ g.T
         distances += g_norms.astype(dtype)

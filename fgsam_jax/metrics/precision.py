@@ -35,7 +35,7 @@ def query_scores(found: Ranks) -> NDArray[np.float64]:
       rule and interpolated, and the inverse negative penalty.
 
     Example:
-      >>> found = Ranks(np.array([2, 0]), ranks=np.array([1, 4]), columns=np.array([5, 0]))
+      >>> found = Ranks(np.array([2, 0]), np.array([1, 4]), np.array([5, 0]), np.array([1, 4]))
       >>> print(query_scores(found).round(4))  # at hits: (1/1 + 2/4) / 2
       [[1.     0.75   0.7083 0.75   0.5   ]]
     """

@@ -105,6 +105,8 @@ class Protocol:
     Attributes:
       kept: indices of the gallery images that are no junk; "columns" are places in this list.
       queries: how many queries there are.
+      query_cameras: [queries].
+      cameras: [columns].
 
     Example:
       >>> protocol = Protocol([7], [1], [7, 7, 0, -1], [1, 2, 1, 1], "drop_same_identity")
@@ -170,9 +172,9 @@ class Protocol:
         self._junk = shape[1] - len(self.kept)
         self._same_camera = same_camera
         self._query_identities = arrays["query_identities"]
-        self._query_cameras = arrays["query_cameras"]
+        self.query_cameras = arrays["query_cameras"]
         self._identities = arrays["gallery_identities"][self.kept]
-        self._cameras = arrays["gallery_cameras"][self.kept]
+        self.cameras = arrays["gallery_cameras"][self.kept]
 
         # The columns of one person lie side by side in this order, rising.
         self._by_identity = np.argsort(self._identities, kind="stable")
@@ -225,25 +227,34 @@ class Protocol:
         rows, columns = self._same_identity(queries)
         if self._same_camera == "keep":
             return rows, columns
-        other = self._cameras[columns] != self._query_cameras[queries][rows]
+        other = self.cameras[columns] != self.query_cameras[queries][rows]
         return rows[other], columns[other]
 
-    def hide(self, distances: NDArray[np.floating], queries: slice, columns: slice) -> None:
+    def hide(
+        self,
+        distances: NDArray[np.floating],
+        queries: slice,
+        columns: NDArray[np.int64] | None = None,
+    ) -> None:
         """Makes NaN, in place, of the distances that are none to a negative.
 
         Positives are hidden as well as what the camera rule drops: what is left is what may stand
         before a positive and count against it.
 
         Args:
-          distances: [queries, columns] of these two slices.
+          distances: [queries, columns] of these two.
           queries: a slice of the queries.
-          columns: a slice of the columns.
+          columns: which, rising; None: all.
         """
         rows, people = self._same_identity(queries)
-        here = (people >= columns.start) & (people < columns.stop)
-        distances[rows[here], people[here] - columns.start] = np.nan
+        if columns is not None:
+            place = np.searchsorted(columns, people)
+            here = columns[np.minimum(place, len(columns) - 1)] == people
+            rows, people = rows[here], place[here]
+        distances[rows, people] = np.nan
         if self._same_camera == "drop_all":
-            taken_by, seen_by = self._cameras[columns], self._query_cameras[queries]
+            taken_by = self.cameras if columns is None else self.cameras[columns]
+            seen_by = self.query_cameras[queries]
             for camera in np.unique(seen_by):
                 distances[np.ix_(seen_by == camera, taken_by == camera)] = np.nan
 
@@ -265,11 +276,11 @@ class Protocol:
         Returns:
           [n] indices of the gallery, and [n] whether each is a positive.
         """
-        this, columns = slice(query, query + 1), slice(0, len(self.kept))
+        this = slice(query, query + 1)
         positive = np.zeros(len(self.kept), bool)
         positive[self.positives(this)[1]] = True
         negative = np.zeros((1, len(self.kept)))
-        self.hide(negative, this, columns)
+        self.hide(negative, this)
         ranked = positive | ~np.isnan(negative[0])
         return self.kept[ranked], positive[ranked]
 

@@ -63,12 +63,12 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
         tile = (given if everything else given.take(protocol.kept, axis=1)).astype(dtype)
         rows, columns = protocol.positives(queries)
         hits = in_order(rows, columns, tile[rows, columns], len(tile))
-        protocol.hide(tile, queries, slice(0, len(protocol.kept)))
+        protocol.hide(tile, queries)
         before, not_after = look_up(tile, hits.starts, hits.distances, hits.distances)
         for hit in np.flatnonzero(not_after > before):
             tied = tile[hits.rows[hit], : hits.columns[hit]] == hits.distances[hit]
             before[hit] += np.count_nonzero(tied)
-        return hits.ranks(before)
+        return hits.ranks(before[None], np.zeros(len(before), np.int64))
 
     size = TILE_BYTES // 8 // THREADS // (dtype.itemsize * matrix.shape[1])
     with ThreadPoolExecutor(THREADS) as pool, threadpool_limits(1, "blas"):
@@ -82,13 +82,20 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
         )
 
 
-def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Iterator[Ranks]:
+def of_embeddings(
+    queries: NDArray,
+    gallery: NDArray,
+    protocol: Protocol,
+    groups: NDArray[np.int64] | None = None,
+) -> Iterator[Ranks]:
     """Ranks by the exact Euclidean distance, most of them found without computing it.
 
     Args:
       queries: [queries, dim].
       gallery: [gallery, dim] with the junk still in.
       protocol: of the same queries and gallery.
+      groups: [columns], the group of each, from 0, within which positives are ranked too; None:
+        all are one.
 
     Yields:
       The ranks of one block of queries after the other.
@@ -105,16 +112,25 @@ def of_embeddings(queries: NDArray, gallery: NDArray, protocol: Protocol) -> Ite
     frame = Frame.around(queries, gallery)
     columns = max(1, _GALLERY_BYTES // (4 * gallery.shape[1]))
     rows = TILE_BYTES // THREADS // (4 * min(columns, len(gallery)))
+    groups = np.zeros(len(protocol.kept), np.int64) if groups is None else groups
+    members = [np.flatnonzero(groups == group) for group in range(groups.max(initial=0) + 1)]
+    parts = [
+        (group, some)
+        for group, own in enumerate(members)
+        for some in even_parts(slice(0, len(own)), columns)
+    ]
     # Every thread multiplies for itself: a library's own threads would wait for one another.
     with ThreadPoolExecutor(THREADS) as pool, threadpool_limits(1, "blas"):
         for block in protocol.blocks():
             hits = _measured(queries, gallery, protocol, block)
-            before = np.zeros(len(hits.columns), np.int64)
-            for part in even_parts(slice(0, len(protocol.kept)), columns):
+            before = np.zeros((len(members), len(hits.columns)), np.int64)
+            for group, some in parts:
+                part = members[group][some]
                 targets = Targets(gallery[protocol.kept[part]], frame)
                 count = partial(_before, queries, hits, block.start, targets, part, protocol)
-                before += np.concatenate(list(pool.map(count, even_parts(block, rows, THREADS))))
-            yield hits.ranks(before)
+                found = list(pool.map(count, even_parts(block, rows, THREADS)))
+                before[group] += np.concatenate(found)
+            yield hits.ranks(before, groups[hits.columns])
 
 
 def _measured(queries: NDArray, gallery: NDArray, protocol: Protocol, block: slice) -> Hits:
@@ -140,7 +156,7 @@ def _before(
     hits: Hits,
     first: int,
     targets: Targets,
-    part: slice,
+    part: NDArray[np.int64],
     protocol: Protocol,
     some: slice,
 ) -> NDArray[np.int64]:
@@ -151,7 +167,7 @@ def _before(
       hits: the positives of queries from `first` on.
       first: see `hits`.
       targets: the embeddings of the columns.
-      part: the columns.
+      part: the columns, rising.
       protocol: who is a negative.
       some: the queries.
 
@@ -176,5 +192,5 @@ def _before(
         exact = targets.exact(queries[some.start + row], doubtful)
         # Those of them that were counted as surely before another positive are counted anew.
         sure[own] -= np.searchsorted(np.sort(tile[row, doubtful]), lower[own])
-        sure[own] += earlier(exact, doubtful + part.start, hits.distances[own], hits.columns[own])
+        sure[own] += earlier(exact, part[doubtful], hits.distances[own], hits.columns[own])
     return sure

@@ -229,6 +229,20 @@ def _scores(found: Iterable[Ranks], protocol: Protocol, max_rank: int) -> Scores
     queries = np.concatenate([query_scores(ranks) for ranks in found])
     if not len(queries):
         raise protocol.nothing_to_find()
+    return means(queries, max_rank)
+
+
+def means(queries: NDArray[np.float64], max_rank: int) -> Scores:
+    """The scores of all queries together.
+
+    Args:
+      queries: [n, 5], of `query_scores`, n at least 1.
+      max_rank: length of the CMC.
+
+    Example:
+      >>> means(np.array([[1, 1, 1, 1, 1], [2, 0.5, 0.25, 0.5, 0.5]]), max_rank=2).cmc
+      array([0.5, 1. ])
+    """
     first, at_hits, trapezoid, interpolated, inverse_penalty = queries.T
     counts = np.bincount(np.minimum(first, max_rank + 1).astype(int), minlength=max_rank + 2)
     return Scores(

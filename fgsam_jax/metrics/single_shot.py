@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fgsam_jax.metrics.counting import inside
 from fgsam_jax.metrics.protocol import Protocol, is_person
 from fgsam_jax.metrics.scores import checked
-from fgsam_jax.metrics.verification import all_distances
+from fgsam_jax.metrics.tiles import tiles
 
 
 def single_gallery_shot(
@@ -73,15 +74,25 @@ def single_gallery_shot(
 def _rows(queries: NDArray, gallery: NDArray, protocol: Protocol):
     """Of each query with something to find its number, the distances to all, and its positives.
 
-    What is neither positive nor negative is NaN.
+    What is neither positive nor negative is NaN; positives are exact, and what is as
+    near as one.
     """
-    for some, tile in all_distances(queries, gallery, protocol):
-        rows, columns = protocol.positives(some)
-        kept = tile[rows, columns]
-        protocol.hide(tile, some, slice(0, tile.shape[1]))
-        tile[rows, columns] = kept
+    for tile in tiles(queries, gallery, protocol):
+        rows, columns = protocol.positives(tile.queries)
+        own = np.zeros(tile.distances.shape, bool)
+        own[rows, columns] = True
+        tile.measure(own)
+        hits = tile.distances[rows, columns]
+        protocol.hide(tile.distances, tile.queries)
+        doubtful = np.zeros(own.shape, bool)
         for row in np.unique(rows):
-            yield some.start + row, tile[row], columns[rows == row]
+            aims = np.sort(hits[rows == row])
+            line = tile.distances[row]
+            doubtful[row, inside(line, aims - tile.slack, aims + tile.slack)] = True
+        tile.measure(doubtful)
+        tile.distances[rows, columns] = hits
+        for row in np.unique(rows):
+            yield tile.queries.start + row, tile.distances[row], columns[rows == row]
 
 
 def _ranks(

@@ -6,19 +6,15 @@ its distance is not above a threshold. In the words of ISO/IEC 19795-1, the true
 share of accepted pairs of one person, the false-match rate that of two people.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fgsam_jax.metrics.counting import even_parts
-from fgsam_jax.metrics.distances import Frame
 from fgsam_jax.metrics.neighbours import pair_distances
-from fgsam_jax.metrics.protocol import Protocol
-from fgsam_jax.metrics.ranking import TILE_BYTES
 from fgsam_jax.metrics.scores import checked
+from fgsam_jax.metrics.tiles import Tile, tiles
 
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 _CURVE = [10 ** (place / 10) for place in range(-60, 1)]
@@ -113,9 +109,9 @@ def verify(
         raise protocol.nothing_to_find()
     distances.sort()
     below, not_above, negatives = 0, np.zeros(len(distances), np.int64), 0
-    for some, tile in all_distances(queries, gallery, protocol):
-        protocol.hide(tile, some, slice(0, tile.shape[1]))
-        strangers = np.sort(tile[~np.isnan(tile)])
+    for tile in tiles(queries, gallery, protocol):
+        protocol.hide(tile.distances, tile.queries)
+        strangers = _settled(tile, distances)
         below += int(np.searchsorted(strangers, distances, side="left").sum())
         not_above += np.searchsorted(strangers, distances, side="right")
         negatives += len(strangers)
@@ -123,34 +119,19 @@ def verify(
     return Verification(np.sqrt(distances), not_above, negatives, area)
 
 
-def all_distances(
-    queries: NDArray, gallery: NDArray, protocol: Protocol
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Squared distances to all of the gallery but junk, by a float64 product, in blocks of queries.
+def _settled(tile: Tile, aims: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[strangers], rising: on the right side of each of the rising `aims`, or equal to it."""
+    lower, upper = aims - tile.slack, aims + tile.slack
+    shown = _rising(tile)
+    unsure = np.searchsorted(shown, upper, "right") > np.searchsorted(shown, lower, "left")
+    if not unsure.any():
+        return shown
+    del shown  # as large as the tile
+    tile.measure(tile.within(lower[unsure], upper[unsure]))
+    return _rising(tile)
 
-    Args:
-      queries: [queries, dim].
-      gallery: [gallery, dim] with the junk still in.
-      protocol: of both.
 
-    Yields:
-      A slice of the queries and its [some, columns], to be changed at will.
-
-    Raises:
-      InputError: NaN or infinity among them.
-
-    Example:
-      >>> protocol = Protocol([1], [1], [1, 2], [2, 2], "keep")
-      >>> list(all_distances(np.zeros((1, 1)), np.array([[1.0], [3.0]]), protocol))
-      [(slice(0, 1, None), array([[1., 9.]]))]
-    """
-    frame = Frame.around(queries, gallery)
-    moved, norms = frame.move(gallery[protocol.kept], np.float64)
-    for some in even_parts(slice(0, len(queries)), TILE_BYTES // 8 // max(1, len(moved))):
-        rows, row_norms = frame.move(queries[some], np.float64)
-        rows *= -2
-        tile = rows @ moved.T
-        tile += norms
-        tile += row_norms[:, None]
-        tile /= frame.scale**2
-        yield some, np.maximum(tile, 0, out=tile)
+def _rising(tile: Tile) -> NDArray[np.float64]:
+    shown = tile.distances[~np.isnan(tile.distances)]
+    shown.sort()
+    return shown

@@ -48,7 +48,9 @@ class ChannelParseBlock(nn.Module):
     .. math:: x \\cdot g(W_2 \\, \\mathrm{relu}(W_1 \\, \\bar x + b_1) + b_2)
 
     Attributes:
-      reduction: the hidden layer has channels / reduction units.
+      reduction: the hidden layer has channels / reduction units, but at least 16: so many for the
+        185 and 57 channels of the published net, more only where `PoseResolveNet.width` is 1.68 or
+        above.
       dtype: of the computation.
     """
 

@@ -162,7 +162,7 @@ def load(
     Example:
       >>> embedder = fgsam_jax.load("runs/market", which="best")  # doctest: +SKIP
       >>> embedder.embed("query/0001_c1s1_001051_00.jpg").shape  # doctest: +SKIP
-      (1, 2304)
+      (1, 2048)
     """
     info, variables, step = restore(Path(workdir), phase, which)
     if info.kind == "pose":

@@ -277,7 +277,7 @@ def parallel_embed_step(model: nn.Module, mirror: bool = False, describe: bool =
     Example:
       >>> step = parallel_embed_step(info.model())  # doctest: +SKIP
       >>> step(variables, images.reshape(4, 64, 256, 128, 3))["descriptor"].shape  # doctest: +SKIP
-      (4, 64, 2304)
+      (4, 64, 2048)
     """
 
     def step(variables: dict[str, Any], images: jax.Array):

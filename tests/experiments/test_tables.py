@@ -35,6 +35,12 @@ def test_a_table_says_which_camera_rule_it_followed():
     assert "No cameras are known" in tables.report([row("Base", 0.5, "keep")])
 
 
+def test_pairs_of_cameras_that_an_earlier_version_left_are_no_table():
+    kept = row("Base", 0.5)
+    kept["evaluation"]["further"] = {"camera_pairs": {"name": "by pair", "pairs": []}}
+    assert tables.report([kept]) == tables.report([row("Base", 0.5)])
+
+
 def table(identities, cameras):
     rows = len(identities)
     return Table(

@@ -1,5 +1,7 @@
 """The parts of an evaluation against plain loops over pairs and queries."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -142,3 +144,61 @@ def test_the_nearest_rows_are_those_of_exact_distances_and_ties_go_by_order():
     np.testing.assert_array_equal(found.columns, np.argsort(exact, axis=1, kind="stable")[:, :9])
     np.testing.assert_allclose(found.distances, np.sort(exact, axis=1)[:, :9])
     np.testing.assert_allclose(found.farthest, exact.max(axis=1), rtol=1e-5)
+
+
+def twins(seed):
+    """Each query has a match in the gallery and a stranger of the same descriptor, among others."""
+    random = np.random.default_rng(seed)
+    matches = random.normal(size=(12, 512)).astype(np.float32)
+    queries = matches + random.normal(size=matches.shape).astype(np.float32)
+    gallery = np.concatenate([matches, matches, random.normal(size=(9, 512)).astype(np.float32)])
+    who = np.arange(1, 13)
+    mixed = random.permutation(len(gallery))
+    whom = np.concatenate([who, who + 50, np.full(9, 99)])[mixed]
+    return queries, who, who * 0 + 1, gallery[mixed], whom, whom * 0 + 2
+
+
+def exactly(query, row):
+    """The squared distance in fractions: no sum is rounded."""
+    return sum(
+        (Fraction(float(a)) - Fraction(float(b))) ** 2 for a, b in zip(query, row, strict=True)
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_strangers_as_near_as_a_match_are_counted_as_such_by_all(seed):
+    case = twins(seed)
+    queries, who, _, gallery, whom, _ = case
+    squares = [[exactly(query, row) for row in gallery] for query in queries]
+    hits = sorted(
+        line[np.flatnonzero(whom == own)[0]] for line, own in zip(squares, who, strict=True)
+    )
+    strangers = [
+        line[i] for line, own in zip(squares, who, strict=True) for i in np.flatnonzero(whom != own)
+    ]
+    found = verify(*case)
+    assert found.false_matches.tolist() == [sum(x <= hit for x in strangers) for hit in hits]
+    pairs = [(hit < x) + (hit == x) / 2 for hit in hits for x in strangers]
+    assert found.area == pytest.approx(float(np.mean(pairs)), abs=1e-15)
+
+    misses = [
+        min(np.flatnonzero(whom != own), key=lambda i, line=line: (line[i], i))
+        for line, own in zip(squares, who, strict=True)
+    ]
+    assert per_query(*case).miss.tolist() == misses
+    # Everyone but 99 has one image here; with one of those too, nothing is left to chance.
+    kept = np.isin(np.arange(len(whom)), np.unique(whom, return_index=True)[1])
+    alone = (*case[:3], gallery[kept], whom[kept], case[5][kept])
+    np.testing.assert_array_equal(single_gallery_shot(*alone), evaluate(*alone).cmc)
+
+
+def test_a_collapsed_model_has_an_even_chance_and_the_first_stranger_is_the_nearest():
+    case = list(problem(4, dim=64))
+    case[0], case[3] = case[0] * 0 + 0.1, case[3] * 0 + 0.1
+    case[0] = case[0] + 0.7  # far from the origin of the frame, all at one distance
+    found = verify(*case)
+    assert found.area == 0.5
+    assert set(found.false_matches) == {found.negatives}
+    whom = case[4]
+    first = [np.flatnonzero((whom != own) & (whom != JUNK))[0] for own in case[1]]
+    assert per_query(*case).miss.tolist() == first

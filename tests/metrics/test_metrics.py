@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from fgsam_jax import metrics
 from fgsam_jax.errors import InputError
-from fgsam_jax.metrics import attribute_scores, evaluate, evaluate_distances, protocol, ranking
+from fgsam_jax.metrics import (
+    attribute_scores,
+    evaluate,
+    evaluate_distances,
+    per_query,
+    protocol,
+    ranking,
+    verify,
+)
 from fgsam_jax.metrics.distances import Frame, Targets, squared_distances
 
 
@@ -317,13 +325,14 @@ def test_memory_mapped_input_is_scored_as_it_lies_on_disk(tmp_path):
     assert_identical(evaluate_distances(mapped[2], *labels), evaluate_distances(distances, *labels))
 
 
-def test_memory_stays_far_below_a_matrix_of_distances():
+@pytest.mark.parametrize("function", [evaluate, verify, per_query])
+def test_memory_stays_far_below_a_matrix_of_distances(function):
     rng = np.random.default_rng(4)
     q, g = rng.normal(size=(600, 8)), rng.normal(size=(60_000, 8))
     labels = [rng.integers(1, 3000, 600), rng.integers(1, 7, 600)]
     gallery_labels = [rng.integers(1, 3000, 60_000), rng.integers(1, 7, 60_000)]
     tracemalloc.start()
-    evaluate(q, *labels, g, *gallery_labels)
+    function(q, *labels, g, *gallery_labels)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # The matrix would take 275 MiB in float64.

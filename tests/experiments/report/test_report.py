@@ -167,3 +167,13 @@ def test_the_command_needs_no_jax(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == f"wrote {folder / 'report.html'}\n", done.stderr
     assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", ["report", "export", "label_joints"])
+def test_a_mistaken_flag_of_a_tool_is_told_in_one_line(name):
+    tool = Path(__file__).parents[3] / "tools" / f"{name}.py"
+    command = [sys.executable, tool, "a", "b", "--to", "c", "--unknown"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: unrecognized arguments: ")
+    assert len(ended.stderr.splitlines()) == 1
