@@ -164,7 +164,7 @@ def test_where_nothing_is_found_no_older_picture_stays(called, place):
 def test_a_name_of_a_file_cannot_speak_to_the_terminal(called, place):
     query = place / "\x1b[31mred.png"
     query.write_bytes((place / "crops" / "cam1" / "20260102T030400.png").read_bytes())
-    assert called("find", str(query), "-k", "1").splitlines()[0] == f"{place}/\\x1b[31mred.png"
+    assert called("find", str(query), "-k", "1").startswith(f"{place}/\\x1b[31mred.png")
 
 
 def test_a_crop_whose_camera_cannot_be_kept_is_left_out(called, place):

@@ -117,7 +117,7 @@ def _index(given: argparse.Namespace) -> None:
             f"left out; the gallery has {len(gallery):,}"
         )
         if len(gallery):
-            gallery.note(run=given.run)
+            gallery.note(run=str(expanded(given.run).absolute()))
             print(known_of(gallery))
             if not gallery.cameras():
                 print(_NO_CAMERA)
@@ -136,11 +136,10 @@ def _find(given: argparse.Namespace) -> None:
         if given.who is not None:
             where["attributes"], unknown = answers.said(given.who, gallery.attributes)
         rows = embedder.embed(queries)
+        lists = gallery.search(rows, given.k, **where)
+        nobody = [answers.nobody(gallery, found) for found in lists]
         if given.re_rank:
             lists = answers.search_reranked(gallery, rows, given.k, **where)
-        else:
-            lists = gallery.search(rows, given.k, **where)
-        nobody = [answers.nobody(gallery, found) for found in lists]
         nothing = [answers.nothing(found, gallery.cameras()) for found in lists]
         limit = (gallery.about.get("threshold") or {}).get("distance")
     told = list(zip(queries, nobody, nothing, lists, strict=True))

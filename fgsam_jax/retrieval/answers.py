@@ -60,6 +60,7 @@ def search_reranked(gallery: Gallery, rows: np.ndarray, k: int, **where: Any) ->
 def nobody(gallery: Gallery, found: Sequence[Row]) -> bool | None:
     """Whether no crop is near enough to show the query's person.
 
+    `found` is of `Gallery.search`: a re-ranked list may begin with others than the nearest.
     None where the gallery has no calibrated threshold, which is `about["threshold"]["distance"]`,
     and where no crop was compared, see `nothing`.
 

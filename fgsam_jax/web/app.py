@@ -105,8 +105,7 @@ class Page:
             elif id := request.query_params.get("query"):
                 known = await self._row(id, descriptor=True)
                 query, row, own = shown.crop(known, None), known.descriptor, known.id
-            found = await self._worker.run(self._find, row, own, asked)
-        empty = nobody(self._gallery, found) if query else None
+            found, empty = await self._worker.run(self._find, row, own, asked)
         return JSONResponse(
             {
                 "query": query,
@@ -163,16 +162,18 @@ class Page:
             "most_bytes": MOST_BYTES,
         }
 
-    def _find(self, row: np.ndarray | None, own: str | None, asked: Asked) -> list[Row]:
-        """The crops of a search, without the query's own."""
+    def _find(
+        self, row: np.ndarray | None, own: str | None, asked: Asked
+    ) -> tuple[list[Row], bool | None]:
+        """The crops of a search, without the query's own, and whether they show nobody."""
         if row is None:
-            return list(islice(self._gallery.rows(**asked.where), asked.k))
+            return list(islice(self._gallery.rows(**asked.where), asked.k)), None
         k = asked.k + (own is not None)
+        (found,) = self._gallery.search(row[None], k, **asked.where)
+        empty = nobody(self._gallery, [x for x in found if x.id != own])
         if asked.re_rank:
             (found,) = search_reranked(self._gallery, row[None], k, **asked.where)
-        else:
-            (found,) = self._gallery.search(row[None], k, **asked.where)
-        return [x for x in found if x.id != own][: asked.k]
+        return [x for x in found if x.id != own][: asked.k], empty
 
     def _compare(self, two: np.ndarray) -> dict[str, Any]:
         described = self._embedder.describe(two)

@@ -103,6 +103,20 @@ def test_re_ranking_is_that_of_the_command_line(client, crops, gallery, model):
     assert [x["name"] for x in found] == [x.name for x in rows]
 
 
+def test_the_nearest_crop_decides_on_nobody_where_re_ranking_puts_others_first(
+    client, crops, monkeypatch
+):
+    far = sent(client, crops, NAMES[0], "k=100")["found"][-1]
+    assert far["distance"] > THRESHOLD["distance"]
+
+    def others_first(gallery, rows, k, **where):
+        return [[x for x in gallery.search(rows, 100, **where)[0] if x.name == far["name"]]]
+
+    monkeypatch.setattr("fgsam_jax.web.app.search_reranked", others_first)
+    answer = sent(client, crops, NAMES[0], "re_rank=1&k=1")
+    assert ([x["name"] for x in answer["found"]], answer["nobody"]) == ([far["name"]], False)
+
+
 def test_nobody_is_told_where_no_crop_is_within_the_threshold(client, crops):
     assert sent(client, crops, NAMES[0], "camera=2")["nobody"] is True
     assert client.get("/api/search").json()["nobody"] is None
