@@ -6,7 +6,8 @@ fgsam_jax/config.py says what each option does and what it gave to whom. The pap
 configs/market.py.
 Weights: torchvision's ResNet-50 and OpenPose's body net, converted as configs/market.py says;
 --config.init.backbone= --config.init.pose= trains from scratch.
-Cost: 30 + 120 + 120 + 40 + 80 + 80 epochs of 202 steps of 64 images. Not yet run at full length here.
+Cost: 30 + 120 + 120 + 40 + 80 + 80 epochs of 202 steps of 64 images. Not yet run at full
+length here.
 Command: python -m fgsam_jax.main --config configs/market_strong.py --config.model.dtype=bfloat16
 """
 

@@ -10,7 +10,7 @@ from fgsam_jax.visualization.page import Element, element
 Values = Sequence[float]
 
 _ROW, _PANEL, _TOP, _BOTTOM, _GAP = 24, 250, 30, 34, 26
-_LETTER = 6.6  # pixels of width, about
+_LETTER = 7.4  # pixels of width, about
 _TEXT = "font: 12px system-ui, sans-serif; fill: #444"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
