@@ -12,6 +12,7 @@ from fgsam_jax.evaluation.pose import evaluate_pose
 from fgsam_jax.evaluation.reid import evaluate, mean_colour
 from fgsam_jax.models.factory import initial_variables
 from fgsam_jax.retrieval.inference import BatchedEmbedding
+from fgsam_jax.runtime import startup
 from fgsam_jax.runtime.output import say
 
 
@@ -56,6 +57,7 @@ def evaluate_phase(
     if result.repeated:
         headline += f" ({result.repeated} of {result.queries} queries are gallery images too)"
     scores = {"evaluation": result.to_dict(), "map": result.scores.map}
+    startup.free_memory()
     return {"title": title, "headline": headline, **scores, "tested_on": tested_on}
 
 

@@ -16,6 +16,18 @@ def tune() -> None:
     _keep_programs()
 
 
+def free_memory() -> None:
+    """Give the system what is not in use, between two models.
+
+    The gaps that one model's buffers leave do not fit those of the next: kept as `tune` asks, they
+    add up to tens of GB over the phases of a run.
+    """
+    gc.collect()  # cycles hold device memory
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def _collect_rarely() -> None:
     """Let Python look for cycles of garbage after 50,000 new objects instead of 700 or 2,000.
 

@@ -1,6 +1,5 @@
 """The phases in order: check, train, evaluate, hand over."""
 
-import gc
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from fgsam_jax.config import Config
 from fgsam_jax.data.pipeline import Datasets
 from fgsam_jax.errors import InputError
 from fgsam_jax.evaluation.phases import evaluate_phase, renewed_results
+from fgsam_jax.runtime import startup
 from fgsam_jax.runtime.files import read_json
 from fgsam_jax.runtime.machine import peak_memory
 from fgsam_jax.runtime.output import say, write_atomically
@@ -49,7 +49,7 @@ def train(config: Config, workdir: Path, datasets: Datasets) -> list[dict]:
             say(f"{phase.name}: finished before, {results[phase.name]['headline']}")
             continue
         seconds = PhaseTraining(config, workdir, phase, datasets).run()
-        gc.collect()  # cycles would hold device memory: `startup.tune` lets Python look rarely
+        startup.free_memory()
         # What is reported is what the checkpoint gives back.
         info, variables, _ = restore(workdir, phase.name, config.restore, exact=True)
         asked = config.evaluation, workdir

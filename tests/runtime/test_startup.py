@@ -1,4 +1,6 @@
 import pwd
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -39,3 +41,26 @@ def test_a_path_from_a_home_that_is_not_there_is_named(homeless):
     with pytest.raises(InputError, match=r"~/sets cannot be found.*set HOME"):
         expanded("~/sets")
     assert str(expanded("sets")) == "sets"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
+def test_memory_kept_between_steps_is_given_back_between_models():
+    program = """
+import numpy as np
+from fgsam_jax.runtime import startup
+
+def resident():
+    status = open("/proc/self/status").read()
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+startup._keep_freed_memory()
+begin = resident()
+held = [np.ones(2**20, np.uint8) for _ in range(300)]
+held = held[-1:]
+kept = resident()
+startup.free_memory()
+print(begin, kept, resident())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    begin, kept, end = map(int, done.stdout.split())
+    assert kept - begin > 250 and end - begin < 50
