@@ -25,14 +25,22 @@ from fgsam_jax.training.step import Metrics, is_finite, parallel_train_steps
 from fgsam_jax.training.update import make_update
 
 
+def phase_seed(config: Config, phase: Phase) -> int:
+    """The seed of a phase: `config.seed`, and how many phases lead to it.
+
+    Phases that start from the same ones see the same batches, so that their scores compare; a phase
+    does not see those of the phases before it again; and a place in the list does not count.
+    """
+    before = [other for other in config.phases if other.name in phase.start_from]
+    return 1 + max((phase_seed(config, other) for other in before), default=1000 * config.seed - 1)
+
+
 class PhaseTraining:
     """One phase: its data, its state and its compiled update, brought to the last step."""
 
     def __init__(self, config: Config, workdir: Path, phase: Phase, datasets: Datasets):
         self._config, self._datasets, self._phase = config, datasets, phase
-        # One seed for all phases: a result does not depend on which other phases there are, and
-        # phases that start from the same weights are compared on the same batches.
-        seed = config.seed
+        seed = phase_seed(config, phase)
         self._batches = datasets.batches(
             phase,
             seed=seed,

@@ -15,6 +15,7 @@ from fgsam_jax.experiments.studies.rows import with_
 from fgsam_jax.experiments.studies.sharing import adopt, fingerprint
 from fgsam_jax.models.factory import make_model
 from fgsam_jax.training.loop import train
+from fgsam_jax.training.phase import phase_seed
 
 OTHER = {
     "backbone": "resnet18", "width": 16, "stem": "imagenet", "last_stride": 2, "pose_width": 0.125,
@@ -112,10 +113,27 @@ def test_the_place_of_a_phase_among_others_does_not_count():
         assert not changed(dataclasses.replace(CONFIG, phases=phases), "base")
 
 
+def test_phases_that_start_alike_have_one_seed_and_their_forerunners_another():
+    pose, base, both, full = CONFIG.phases
+    long = dataclasses.replace(base, name="long", start_from=("base",))
+    plain = dataclasses.replace(full, name="plain", triplet="triplet")
+    config = dataclasses.replace(CONFIG, seed=2, phases=(pose, long, plain, base, both, full))
+    found = {phase.name: phase_seed(config, phase) for phase in config.phases}
+    assert found == {
+        "pose": 2000,
+        "base": 2000,
+        "long": 2001,
+        "both": 2001,
+        "plain": 2002,
+        "full": 2002,
+    }
+
+
 def test_a_phase_of_another_run_is_the_one_trained_anew_bit_for_bit(rendered, tmp_path, capsys):
     base = dataclasses.replace(tiny.BASE, learning_rate=2e-3)
     more = dataclasses.replace(base, name="more", start_from=("base",))
-    one, other = (tiny.config(rendered, phases) for phases in ((base,), (base, more)))
+    first = dataclasses.replace(base, name="first")
+    one, other = (tiny.config(rendered, x) for x in ((base,), (first, base, more)))
     datasets = Datasets(one)
     folders = [tmp_path / "study" / name / "seed0" for name in ("one", "other", "alone")]
     train(one, folders[0], datasets)
