@@ -58,11 +58,14 @@ class Hits:
         rows = self.rows[own] - queries.start
         return Hits(starts - starts[0], rows, self.columns[own], self.distances[own])
 
-    def ranks(self, before: NDArray[np.int64], groups: NDArray[np.int64]) -> Ranks:
+    def ranks(
+        self, before: NDArray[np.int64], within: NDArray[np.int64], groups: NDArray[np.int64]
+    ) -> Ranks:
         """The ranks of the positives.
 
         Args:
-          before: [groups, positives], how many negatives of each group are before each.
+          before: [positives], how many negatives are before each.
+          within: [positives], how many of them are of its own group.
           groups: [positives], the group of each.
         """
         everyone = np.arange(len(groups))
@@ -73,9 +76,9 @@ class Hits:
         place[order] = everyone - np.maximum.accumulate(np.where(first, everyone, 0))
         return Ranks(
             np.diff(self.starts),
-            before.sum(axis=0) + everyone - self.starts[self.rows] + 1,
+            before + everyone - self.starts[self.rows] + 1,
             self.columns,
-            before[groups, everyone] + place + 1,
+            within + place + 1,
         )
 
 
