@@ -132,8 +132,9 @@ def inside(line: NDArray, lower: NDArray, upper: NDArray) -> NDArray[np.int64]:
       array([3])
     """
     if len(lower) > 32:
-        # As many have begun as have ended where none is open; NaN is above them all.
-        within = np.searchsorted(lower, line, "right") > np.searchsorted(upper, line, "left")
+        # Of the intervals that have begun the last one ends last.
+        last = np.searchsorted(lower, line, "right") - 1
+        within = (last >= 0) & (line <= upper[last])
     else:
         within = np.zeros(len(line), bool)
         for low, high in zip(lower, upper, strict=True):
