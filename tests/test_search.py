@@ -153,6 +153,22 @@ def test_where_no_crop_passes_the_filters_the_cameras_are_named(called):
     assert json.loads(called("who", "woman", "--json"))["nothing"] is None
 
 
+def test_a_time_or_a_word_that_no_crop_has_is_named(called, labelled, place, capsys):
+    query = str(place / "known" / "0001_c1_0.png")
+    labelled("find", query, "--from", "2026-01-01")
+    assert capsys.readouterr().out.splitlines()[1:] == ["no crop of this gallery has a time", ""]
+    labelled("who", "woman", "--words", "gate")
+    assert capsys.readouterr().out.endswith("no crop of this gallery has the word 'gate'\n")
+    late = called("who", "woman", "--from", "2027-01-01").splitlines()
+    assert late[-1] == "no crop passes the filters"
+
+
+def test_a_picture_from_another_folder_asks_for_the_root(called, place):
+    query = "crops/cam1/20260102T030401.png"
+    with pytest.raises(InputError, match=r"there is no .*: pass --root with the folder"):
+        called("find", query, "--picture", "a.png", "--root", "crops")
+
+
 def test_where_nothing_is_found_no_older_picture_stays(called, place):
     called("who", "woman", "--picture", "answer.png")
     assert (place / "answer.png").exists()

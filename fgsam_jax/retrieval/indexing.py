@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fgsam_jax.data.images import read_image, resize
-from fgsam_jax.errors import InputError, printable
+from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.crop_lists import Crop
 from fgsam_jax.retrieval.embedder import Embedder
 from fgsam_jax.retrieval.gallery import Gallery
@@ -54,7 +54,7 @@ def index_crops(crops: Sequence[Crop], embedder: Embedder, gallery: Gallery) -> 
             known_values(crop.name, crop.identity, crop.camera, crop.time, crop.words)
             usable.append(crop)
         except InputError as error:
-            broken.append(f"{printable(crop.name)}: {error}")
+            broken.append(str(error))
     known: set[str] = set()
     for begin in range(0, len(usable), 10_000):
         known |= gallery.known([crop.name for crop in usable[begin : begin + 10_000]])
