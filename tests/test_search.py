@@ -153,6 +153,22 @@ def test_where_no_crop_passes_the_filters_the_cameras_are_named(called):
     assert json.loads(called("who", "woman", "--json"))["nothing"] is None
 
 
+def test_a_time_or_a_word_that_no_crop_has_is_named(called, labelled, place, capsys):
+    query = str(place / "known" / "0001_c1_0.png")
+    labelled("find", query, "--from", "2026-01-01")
+    assert capsys.readouterr().out.splitlines()[1:] == ["no crop of this gallery has a time", ""]
+    labelled("who", "woman", "--words", "gate")
+    assert capsys.readouterr().out.endswith("no crop of this gallery has the word 'gate'\n")
+    late = called("who", "woman", "--from", "2027-01-01").splitlines()
+    assert late[-1] == "no crop passes the filters"
+
+
+def test_a_picture_from_another_folder_asks_for_the_root(called, place):
+    query = "crops/cam1/20260102T030401.png"
+    with pytest.raises(InputError, match=r"there is no .*: pass --root with the folder"):
+        called("find", query, "--picture", "a.png", "--root", "crops")
+
+
 def test_where_nothing_is_found_no_older_picture_stays(called, place):
     called("who", "woman", "--picture", "answer.png")
     assert (place / "answer.png").exists()
@@ -171,7 +187,7 @@ def test_a_crop_whose_camera_cannot_be_kept_is_left_out(called, place):
     crop = "crops/cam1/20260102T030400.png"
     (place / "long.csv").write_text(f"path,camera\n{crop},{'x' * 1001}\n")
     printed = called("index", "long.csv", "--run", "run")
-    assert "left out: the camera" in printed
+    assert f"left out: {crop}: the camera" in printed
     assert "added 0 crops, 0 were there before, 1 left out" in printed
 
 
@@ -252,7 +268,7 @@ def test_a_threshold_of_known_people_is_kept_and_compare_uses_it(labelled, place
     assert np.mean(parts) == pytest.approx(found["distance"] ** 2, abs=1e-6)
     labelled("compare", files[0], files[0], "--picture", str(place / "why.png"))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("same person: distance 0.000, within the threshold")
+    assert lines[0].startswith("match: distance 0.000, within the threshold")
     assert sum(line.startswith(("head ", "whole body ", "gender ")) for line in lines) == 3
     with Image.open(place / "why.png") as picture:
         assert picture.width > picture.height > 2 * 256

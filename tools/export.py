@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"int8: with the ranges of {count} images")
     else:
         files.write(model, target)
-    _tell(target, model)
+    note = " (8 bits; docs/export.md tells how to measure what it costs)" if given.int8 else ""
+    _tell(target, model, note)
 
 
 def _parser() -> Parser:
@@ -49,8 +50,8 @@ def _parser() -> Parser:
     return parser
 
 
-def _tell(target: Path, model) -> None:
-    """What was written, and how far its outputs are from the model's on random images."""
+def _tell(target: Path, model, note: str) -> None:
+    """What was written, how far its outputs are from the model's on random images, and a note."""
     import numpy as np
 
     from fgsam_jax.export.parity import differences
@@ -63,7 +64,7 @@ def _tell(target: Path, model) -> None:
     random = np.random.default_rng(0).integers(0, 256, (12, height, width, 3), np.uint8)
     for name, found in differences(target, model, random).items():
         output = max(found, key=found.__getitem__)
-        print(f"{name}: differs from JAX by at most {found[output]:.1e} ({output})")
+        print(f"{name}: differs from JAX by at most {found[output]:.1e} ({output}){note}")
 
 
 if __name__ == "__main__":

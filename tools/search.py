@@ -136,11 +136,11 @@ def _find(given: argparse.Namespace) -> None:
         if given.who is not None:
             where["attributes"], unknown = answers.said(given.who, gallery.attributes)
         rows = embedder.embed(queries)
-        lists = gallery.search(rows, given.k, **where)
+        lists = gallery.search(rows, 1 if given.re_rank else given.k, **where)
         nobody = [answers.nobody(gallery, found) for found in lists]
         if given.re_rank:
             lists = answers.search_reranked(gallery, rows, given.k, **where)
-        nothing = [answers.nothing(found, gallery.cameras()) for found in lists]
+        nothing = [answers.nothing(gallery, found, **where) for found in lists]
         limit = (gallery.about.get("threshold") or {}).get("distance")
     told = list(zip(queries, nobody, nothing, lists, strict=True))
     if given.json:
@@ -174,8 +174,9 @@ def _who(given: argparse.Namespace) -> None:
 
     with _open(given.gallery, given.url) as gallery:
         wanted, unknown = understand(given.text, gallery.attributes)
-        found = gallery.who(wanted, given.k, **_filters(given))
-        why = nothing(found, gallery.cameras())
+        where = _filters(given)
+        found = gallery.who(wanted, given.k, **where)
+        why = nothing(gallery, found, **where)
     if given.json:
         answer = {"understood": wanted, "unknown": unknown, "nothing": why}
         print(json.dumps(answer | {"found": show.plain(found)}, indent=1))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgsam_jax.metrics.breakdown import Ranking
+from fgsam_jax.metrics.neighbours import pair_distances
 
 _EACH, _RANKS = 4, 10
 
@@ -99,7 +100,8 @@ def ranked_lists(ranked: Ranking, identities: NDArray[np.integer]) -> list[dict[
     for group, rows in chosen.items():
         for row in rows:
             candidates, positive = ranked.protocol.candidates(row)
-            distances = np.linalg.norm(ranked.gallery[candidates] - ranked.queries[row], axis=1)
+            own = np.full(len(candidates), row)
+            distances = np.sqrt(pair_distances(ranked.queries, ranked.gallery, own, candidates))
             best = np.argsort(distances, kind="stable")[:_RANKS]
             place = int(np.searchsorted(ranked.asked, row))
             lists.append(

@@ -226,7 +226,7 @@ def _nearest_misses(queries: NDArray, gallery: NDArray, protocol: Protocol) -> N
         protocol.hide(tile.distances, tile.queries)
         tile.distances[np.isnan(tile.distances)] = np.inf
         least = tile.distances.min(axis=1)
-        near = tile.distances <= least[:, None] + 2 * tile.slack
+        near = tile.distances <= least[:, None] + 2 * tile.slack[:, None]
         near[~np.isfinite(least) | (np.count_nonzero(near, axis=1) == 1)] = False
         tile.measure(near)
         place, any_left = tile.distances.argmin(axis=1), np.isfinite(least)

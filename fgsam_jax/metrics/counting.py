@@ -58,11 +58,14 @@ class Hits:
         rows = self.rows[own] - queries.start
         return Hits(starts - starts[0], rows, self.columns[own], self.distances[own])
 
-    def ranks(self, before: NDArray[np.int64], groups: NDArray[np.int64]) -> Ranks:
+    def ranks(
+        self, before: NDArray[np.int64], within: NDArray[np.int64], groups: NDArray[np.int64]
+    ) -> Ranks:
         """The ranks of the positives.
 
         Args:
-          before: [groups, positives], how many negatives of each group are before each.
+          before: [positives], how many negatives are before each.
+          within: [positives], how many of them are of its own group.
           groups: [positives], the group of each.
         """
         everyone = np.arange(len(groups))
@@ -73,9 +76,9 @@ class Hits:
         place[order] = everyone - np.maximum.accumulate(np.where(first, everyone, 0))
         return Ranks(
             np.diff(self.starts),
-            before.sum(axis=0) + everyone - self.starts[self.rows] + 1,
+            before + everyone - self.starts[self.rows] + 1,
             self.columns,
-            before[groups, everyone] + place + 1,
+            within + place + 1,
         )
 
 
@@ -129,8 +132,9 @@ def inside(line: NDArray, lower: NDArray, upper: NDArray) -> NDArray[np.int64]:
       array([3])
     """
     if len(lower) > 32:
-        # As many have begun as have ended where none is open; NaN is above them all.
-        within = np.searchsorted(lower, line, "right") > np.searchsorted(upper, line, "left")
+        # Of the intervals that have begun the last one ends last.
+        last = np.searchsorted(lower, line, "right") - 1
+        within = (last >= 0) & (line <= upper[last])
     else:
         within = np.zeros(len(line), bool)
         for low, high in zip(lower, upper, strict=True):

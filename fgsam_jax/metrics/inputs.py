@@ -81,7 +81,7 @@ def whole(name: str, value: int, least: int) -> int:
       Traceback (most recent call last):
       fgsam_jax.errors.InputError: max_rank is 0: expected a whole number from 1 on.
     """
-    if not isinstance(value, int | np.integer) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name} is {value!r}: expected a whole number from {least} on.")
     return int(value)
 

@@ -68,7 +68,7 @@ def of_distances(matrix: NDArray, protocol: Protocol) -> Iterator[Ranks]:
         for hit in np.flatnonzero(not_after > before):
             tied = tile[hits.rows[hit], : hits.columns[hit]] == hits.distances[hit]
             before[hit] += np.count_nonzero(tied)
-        return hits.ranks(before[None], np.zeros(len(before), np.int64))
+        return hits.ranks(before, before, np.zeros(len(before), np.int64))
 
     size = TILE_BYTES // 8 // THREADS // (dtype.itemsize * matrix.shape[1])
     with ThreadPoolExecutor(THREADS) as pool, threadpool_limits(1, "blas"):
@@ -116,21 +116,23 @@ def of_embeddings(
     members = [np.flatnonzero(groups == group) for group in range(groups.max(initial=0) + 1)]
     parts = [
         (group, some)
-        for group, own in enumerate(members)
-        for some in even_parts(slice(0, len(own)), columns)
+        for group, each in enumerate(members)
+        for some in even_parts(slice(0, len(each)), columns)
     ]
     # Every thread multiplies for itself: a library's own threads would wait for one another.
     with ThreadPoolExecutor(THREADS) as pool, threadpool_limits(1, "blas"):
         for block in protocol.blocks():
             hits = _measured(queries, gallery, protocol, block)
-            before = np.zeros((len(members), len(hits.columns)), np.int64)
+            own = groups[hits.columns]
+            before, within = np.zeros((2, len(own)), np.int64)
             for group, some in parts:
                 part = members[group][some]
                 targets = Targets(gallery[protocol.kept[part]], frame)
                 count = partial(_before, queries, hits, block.start, targets, part, protocol)
-                found = list(pool.map(count, even_parts(block, rows, THREADS)))
-                before[group] += np.concatenate(found)
-            yield hits.ranks(before, groups[hits.columns])
+                found = np.concatenate(list(pool.map(count, even_parts(block, rows, THREADS))))
+                before += found
+                within += np.where(own == group, found, 0)
+            yield hits.ranks(before, within, own)
 
 
 def _measured(queries: NDArray, gallery: NDArray, protocol: Protocol, block: slice) -> Hits:

@@ -87,8 +87,8 @@ def _rows(queries: NDArray, gallery: NDArray, protocol: Protocol):
         doubtful = np.zeros(own.shape, bool)
         for row in np.unique(rows):
             aims = np.sort(hits[rows == row])
-            line = tile.distances[row]
-            doubtful[row, inside(line, aims - tile.slack, aims + tile.slack)] = True
+            line, slack = tile.distances[row], tile.slack[row]
+            doubtful[row, inside(line, aims - slack, aims + slack)] = True
         tile.measure(doubtful)
         tile.distances[rows, columns] = hits
         for row in np.unique(rows):

@@ -20,7 +20,8 @@ class Tile:
     Attributes:
       queries: which, a slice of all.
       distances: [some, columns], to be changed at will.
-      slack: how far one of them may be from the exact one, and from what it is compared with.
+      slack: [some], how far one of a row may be from the exact one, and from what it is compared
+        with.
     """
 
     def __init__(self, queries: slice, rows: NDArray, targets: Targets, scale: float):
@@ -28,13 +29,14 @@ class Tile:
         tile, shift, slack = targets.shifted_distances(rows, np.float64)
         tile += shift[:, None]
         tile /= scale**2
-        self.queries, self.distances, self.slack = queries, tile, float(slack.max()) / scale**2
+        self.queries, self.distances, self.slack = queries, tile, slack / scale**2
         self._rows, self._targets = rows, targets
 
-    def within(self, lower: NDArray, upper: NDArray) -> NDArray[np.bool_]:
-        """[some, columns], which distances are in any of these intervals, see `counting.inside`."""
+    def near(self, aims: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[some, columns], which distances are within their row's slack of any of rising aims."""
         found = np.zeros(self.distances.shape, bool)
-        found.flat[inside(self.distances.ravel(), lower, upper)] = True
+        for row, line, slack in zip(found, self.distances, self.slack, strict=True):
+            row[inside(line, aims - slack, aims + slack)] = True
         return found
 
     def measure(self, these: NDArray[np.bool_]) -> None:

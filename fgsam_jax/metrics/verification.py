@@ -121,13 +121,15 @@ def verify(
 
 def _settled(tile: Tile, aims: NDArray[np.float64]) -> NDArray[np.float64]:
     """[strangers], rising: on the right side of each of the rising `aims`, or equal to it."""
-    lower, upper = aims - tile.slack, aims + tile.slack
+    widest = tile.slack.max()
     shown = _rising(tile)
-    unsure = np.searchsorted(shown, upper, "right") > np.searchsorted(shown, lower, "left")
+    unsure = np.searchsorted(shown, aims + widest, "right") > np.searchsorted(
+        shown, aims - widest, "left"
+    )
     if not unsure.any():
         return shown
     del shown  # as large as the tile
-    tile.measure(tile.within(lower[unsure], upper[unsure]))
+    tile.measure(tile.near(aims[unsure]))
     return _rising(tile)
 
 

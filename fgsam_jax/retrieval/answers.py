@@ -1,7 +1,7 @@
 """What a search answers beside distances: re-ranked lists, and what is missing."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from fgsam_jax.errors import InputError, printable
 from fgsam_jax.labels.attributes import Attribute
 from fgsam_jax.labels.words import Understood, understand
-from fgsam_jax.retrieval.filters import checked_k
+from fgsam_jax.retrieval.filters import EARLIEST, checked_k
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rerank import rerank
 from fgsam_jax.retrieval.rows import Row
@@ -90,20 +90,29 @@ def said(text: str, attributes: Sequence[Attribute]) -> Understood:
     return found
 
 
-def nothing(found: Sequence[Row], cameras: Iterable[str]) -> str | None:
+def nothing(gallery: Gallery, found: Sequence[Row], **where: Any) -> str | None:
     """Why nothing was found, in a sentence; None where something was.
 
     Args:
-      found: by a search with filters.
-      cameras: of the gallery.
+      gallery: that was searched.
+      found: by the search.
+      where: its filters, as for `Gallery.search`.
 
     Example:
-      >>> nothing([], ["gate", "10", "9"])
+      >>> nothing(gallery, [], camera="11")  # doctest: +SKIP
       'no crop passes the filters; cameras: 9, 10, gate'
     """
     if found:
         return None
-    names = sorted(cameras, key=lambda x: x.zfill(9) if x.isdigit() else x)
+    ends = (where.get(name) for name in ("since", "until"))
+    if any(x is not None for x in ends) and not gallery.count(since=EARLIEST):
+        return "no crop of this gallery has a time"
+    for word in where.get("words", ()):
+        if not gallery.count(words=[word]):
+            return f"no crop of this gallery has the word {printable(word, 40)!r}"
+    if where.get("camera") is None:
+        return "no crop passes the filters"
+    names = sorted(gallery.cameras(), key=lambda x: x.zfill(9) if x.isdigit() else x)
     listed = ", ".join(printable(x, 20) for x in names[:_NAMED]) or "none is known"
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return f"no crop passes the filters; cameras: {listed}{more}"

@@ -112,6 +112,24 @@ def located(name: str, root: Path) -> Path:
     return path
 
 
+def kept_file(name: str, root: Path) -> Path:
+    """As `located`, of a file that is there. Raises InputError too if it is not.
+
+    Example:
+      >>> kept_file("a.jpg", Path("/absent"))
+      Traceback (most recent call last):
+      fgsam_jax.errors.InputError: there is no /absent/a.jpg: pass --root with the folder that \
+the names in the gallery are relative to
+    """
+    path = located(name, root)
+    if not path.is_file():
+        raise InputError(
+            f"there is no {path}: pass --root with the folder that the names in the gallery are "
+            "relative to"
+        )
+    return path
+
+
 def _listed(source: Path, root: Path, camera_folders: bool) -> Iterator[Crop]:
     # Late: TensorFlow Datasets comes with it.
     from fgsam_jax.data.datasets.image_files import SUFFIXES, images_below

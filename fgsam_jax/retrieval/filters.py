@@ -5,9 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from fgsam_jax.errors import InputError
+from fgsam_jax.metrics.inputs import whole
 from fgsam_jax.retrieval.rows import answer, seconds, text
 from fgsam_jax.retrieval.stores import Condition
 
+EARLIEST = -1e15  # seconds; what has a time is later
 _MOST = 1_000_000  # rows of a query
 
 
@@ -58,10 +60,11 @@ def checked_k(k: int) -> int:
     Example:
       >>> checked_k(0)
       Traceback (most recent call last):
-      fgsam_jax.errors.InputError: k is 1 to 1,000,000, got 0
+      fgsam_jax.errors.InputError: k is 0: expected a whole number from 1 on.
     """
-    if not 1 <= k <= _MOST:
-        raise InputError(f"k is 1 to {_MOST:,}, got {k}")
+    k = whole("k", k, 1)
+    if k > _MOST:
+        raise InputError(f"k is {k}: expected at most {_MOST:,}.")
     return k
 
 

@@ -33,8 +33,8 @@ class FolderStore:
                 self._lock.acquire(blocking=False)
             except Timeout:
                 raise InputError(
-                    f"another process uses the gallery {folder}: wait for its end, or keep the "
-                    "gallery on a server, which takes several"
+                    f"another process uses the gallery {folder} (a running tools/serve.py?): wait "
+                    "for its end, or keep the gallery on a server, which takes several"
                 ) from None
         self.about = read_json(folder / ABOUT) if (folder / ABOUT).exists() else None
         if self.about is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from fgsam_jax.errors import InputError, printable
 from fgsam_jax.metrics.protocol import DISTRACTOR, JUNK
 from fgsam_jax.retrieval.crop_lists import located
+from fgsam_jax.retrieval.filters import EARLIEST
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.grouping import Groups, group
 from fgsam_jax.retrieval.rows import Row
@@ -19,7 +20,6 @@ from fgsam_jax.retrieval.threshold import Threshold, find_threshold
 _NOBODY = {str(JUNK), str(DISTRACTOR)}
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _ALL = 1_000_000  # cameras or people that are counted
-_EARLIEST = -1e15  # seconds
 _NAMED = 5  # people, at most
 _FALSE_MATCHES = 30  # that tell a rate to 30 % in nine cases of ten: Doddington's rule
 
@@ -35,7 +35,7 @@ def known_of(gallery: Gallery) -> str:
     people = set(known) - _NOBODY
     count = {
         "camera": sum(gallery.cameras(_ALL).values()),
-        "time": gallery.count(since=_EARLIEST),
+        "time": gallery.count(since=EARLIEST),
         "person": sum(known.values()),
     }
     text = ", ".join(f"{name} of {crops:,}" for name, crops in count.items())

@@ -147,15 +147,18 @@ def known_values(
       >>> known_values("a.jpg", None, 3, "1970-01-02", ["gate"])
       {'name': 'a.jpg', 'identity': None, 'camera': '3', 'time': 86400.0, 'words': ['gate']}
     """
-    if len(words) > _MOST:
-        raise InputError(f"{name} has {len(words)} words, at most {_MOST} are kept")
-    return {
-        "name": text("name", name),
-        "identity": None if identity is None else text("identity", identity),
-        "camera": None if camera is None else text("camera", camera),
-        "time": None if time is None else seconds(time),
-        "words": [text("word", word) for word in words],
-    }
+    try:
+        if len(words) > _MOST:
+            raise InputError(f"it has {len(words)} words, at most {_MOST} are kept")
+        return {
+            "name": text("name", name),
+            "identity": None if identity is None else text("identity", identity),
+            "camera": None if camera is None else text("camera", camera),
+            "time": None if time is None else seconds(time),
+            "words": [text("word", word) for word in words],
+        }
+    except InputError as error:
+        raise InputError(f"{printable(name)}: {error}") from None
 
 
 def row_of(about: Mapping[str, Any], hit: Hit, **result: Any) -> Row:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fgsam_jax.data.images import read_image
 from fgsam_jax.errors import printable
-from fgsam_jax.retrieval.crop_lists import located
+from fgsam_jax.retrieval.crop_lists import kept_file
 from fgsam_jax.retrieval.rows import Row
 from fgsam_jax.visualization import draw
 
@@ -69,12 +69,12 @@ def ranked_lists(
       captions: a line below each query.
 
     Raises:
-      InputError: an image cannot be read, or a name leads out of the root.
+      InputError: an image is not there or cannot be read, or a name leads out of the root.
     """
     shown = [found[:_SHOWN] for found in lists]
     return draw.ranked_lists(
         [read_image(path)[1] for path in queries],
-        [[read_image(located(x.name, root))[1] for x in found] for found in shown],
+        [[read_image(kept_file(x.name, root))[1] for x in found] for found in shown],
         None,
         query_captions=captions,
         gallery_captions=[[_caption(x) for x in found] for found in shown],
@@ -83,7 +83,7 @@ def ranked_lists(
 
 def answers(found: Sequence[Row], root: Path) -> Image.Image:
     """A sheet of the crops that `Gallery.who` found; arguments as for `ranked_lists`."""
-    images = [read_image(located(x.name, root))[1] for x in found]
+    images = [read_image(kept_file(x.name, root))[1] for x in found]
     return draw.contact_sheet(images, captions=[_caption(x) for x in found])
 
 

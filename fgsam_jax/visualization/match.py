@@ -32,11 +32,11 @@ _UNRELATED = 2.0  # the squared distance of vectors of length 1 that have nothin
 def verdict(found: Comparison) -> str:
     """A comparison in one line."""
     if found.threshold is None or found.probability is None:
-        return f"distance {found.distance:.3f}; no threshold is known to tell same from different"
+        return f"distance {found.distance:.3f}; no threshold is known to tell a match by"
     return (
-        f"{'same person' if found.same else 'different people'}: distance {found.distance:.3f}, "
+        f"{'match' if found.same else 'no match'}: distance {found.distance:.3f}, "
         f"{'within' if found.same else 'above'} the threshold {found.threshold.distance:.3f}; "
-        f"probability of one person {found.probability:.2f}"
+        f"probability of one person {found.probability:.2f}, if half of all pairs show one"
     )
 
 

@@ -18,8 +18,9 @@ from starlette.staticfiles import StaticFiles
 from fgsam_jax.errors import InputError
 from fgsam_jax.retrieval.answers import nobody, nothing, search_reranked
 from fgsam_jax.retrieval.comparison import compare
-from fgsam_jax.retrieval.crop_lists import located
+from fgsam_jax.retrieval.crop_lists import kept_file
 from fgsam_jax.retrieval.embedder import Embedder
+from fgsam_jax.retrieval.filters import EARLIEST
 from fgsam_jax.retrieval.gallery import Gallery
 from fgsam_jax.retrieval.rows import Row
 from fgsam_jax.retrieval.threshold import Threshold
@@ -32,7 +33,6 @@ from fgsam_jax.web.worker import TOGETHER, Worker
 
 AT_ONCE = 128  # searches and comparisons; what they hold is bounded by this many files
 _STATIC = Path(__file__).parent / "static"
-_EARLIEST = -1e15  # seconds
 
 
 class Page:
@@ -105,13 +105,13 @@ class Page:
             elif id := request.query_params.get("query"):
                 known = await self._row(id, descriptor=True)
                 query, row, own = shown.crop(known, None), known.descriptor, known.id
-            found, empty = await self._worker.run(self._find, row, own, asked)
+            found, empty, why = await self._worker.run(self._find, row, own, asked)
         return JSONResponse(
             {
                 "query": query,
                 "found": [shown.crop(x, self._limit) for x in found],
                 "nobody": empty,
-                "nothing": nothing(found, self._about["cameras"]),
+                "nothing": why,
                 "understood": asked.where.get("attributes", {}),
                 "unknown": asked.unknown,
             }
@@ -142,11 +142,7 @@ class Page:
         row = next(self._gallery.rows(), None)
         if row is None:
             raise InputError("the gallery has no crops: index some first")
-        if not located(row.name, self._root).is_file():
-            raise InputError(
-                f"there is no {located(row.name, self._root)}: pass --root with the folder that "
-                "the names in the gallery are relative to"
-            )
+        kept_file(row.name, self._root)
         data = self._embedder.info.config.data
         blank = np.zeros((TOGETHER, data.height, data.width, 3), np.uint8)
         for crops in (blank, blank[:1]):
@@ -156,7 +152,7 @@ class Page:
         return {
             "crops": len(self._gallery),
             "cameras": self._gallery.cameras(),
-            "timed": next(self._gallery.rows(since=_EARLIEST), None) is not None,
+            "timed": self._gallery.count(since=EARLIEST) > 0,
             "attributes": self._gallery.about["attributes"],
             "threshold": self._limit,
             "most_bytes": MOST_BYTES,
@@ -164,16 +160,21 @@ class Page:
 
     def _find(
         self, row: np.ndarray | None, own: str | None, asked: Asked
-    ) -> tuple[list[Row], bool | None]:
-        """The crops of a search, without the query's own, and whether they show nobody."""
+    ) -> tuple[list[Row], bool | None, str | None]:
+        """A search's crops without the query's own, if they show nobody, and why there are none."""
+        empty = None
         if row is None:
-            return list(islice(self._gallery.rows(**asked.where), asked.k)), None
-        k = asked.k + (own is not None)
-        (found,) = self._gallery.search(row[None], k, **asked.where)
-        empty = nobody(self._gallery, [x for x in found if x.id != own])
-        if asked.re_rank:
-            (found,) = search_reranked(self._gallery, row[None], k, **asked.where)
-        return [x for x in found if x.id != own][: asked.k], empty
+            found = list(islice(self._gallery.rows(**asked.where), asked.k))
+        else:
+            others = int(own is not None)
+            nearest = (1 if asked.re_rank else asked.k) + others
+            (found,) = self._gallery.search(row[None], nearest, **asked.where)
+            empty = nobody(self._gallery, [x for x in found if x.id != own])
+            if asked.re_rank:
+                k = asked.k + others
+                (found,) = search_reranked(self._gallery, row[None], k, **asked.where)
+            found = [x for x in found if x.id != own][: asked.k]
+        return found, empty, nothing(self._gallery, found, **asked.where)
 
     def _compare(self, two: np.ndarray) -> dict[str, Any]:
         described = self._embedder.describe(two)

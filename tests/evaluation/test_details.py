@@ -78,3 +78,10 @@ def test_a_list_says_how_its_query_scores():
         assert one["average_precision"] == pytest.approx(scores.map)
         assert one["rank"] == 1 + np.flatnonzero(scores.cmc)[0]
         assert one["positives"] == (whom == who[one["query"]]).sum()
+
+
+def test_a_list_has_its_first_hit_at_its_rank_where_float32_sees_a_tie():
+    gallery = np.array([[1, 2e-4], [1, 1e-4]], np.float32)
+    rows = np.zeros((1, 2), np.float32), np.array([1]), np.array([1]), gallery
+    (listed,) = told((*rows, np.array([2, 1]), np.array([2, 2])), "keep")["lists"]
+    assert (listed["rank"], listed["correct"]) == (1, [True, False])

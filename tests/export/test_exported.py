@@ -27,6 +27,7 @@ from fgsam_jax.labels.attributes import MARKET1501
 from fgsam_jax.models import resnet
 from fgsam_jax.models.factory import BACKBONES
 from fgsam_jax.models.outputs import descriptor
+from fgsam_jax.models.resnet import IMAGENET_MEAN, IMAGENET_STD
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (12, HEIGHT, WIDTH, 3), np.uint8)
 # One of each form: deeper ones repeat its blocks, wider ones are wider.
@@ -210,17 +211,29 @@ def test_the_command_writes_a_phase_and_says_how_near_it_is(tool, workdir, tmp_p
 def test_int8_keeps_near_and_says_what_made_it(tool, workdir, tmp_path, capsys):
     crops = tmp_path / "crops"
     crops.mkdir()
-    for number, image in enumerate(IMAGES):
+    # All have little contrast but one: with its range alone the others would have few steps.
+    images = IMAGES // 8 + 96
+    images[0] = IMAGES[0]
+    for number, image in enumerate(images):
         Image.fromarray(image).save(crops / f"{number}.png")
     path = tmp_path / "small.onnx"
     tool([str(workdir), "--to", str(path), "--phase", "base", "--int8", str(crops)])
-    assert "the ranges of 12 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the ranges of 12 images" in printed
+    assert "(8 bits; docs/export.md tells how" in printed
     told = files.about(path)
     assert (told["phase"], told["int8_images"]) == ("base", 12)
-    weights = [x for x in onnx.load(path).graph.initializer if len(x.dims) == 4 and x.dims[0] > 1]
+    graph = onnx.load(path).graph
+    weights = [x for x in graph.initializer if len(x.dims) == 4 and x.dims[0] > 1]
     assert {x.data_type for x in weights} == {onnx.TensorProto.INT8}
-    found = files.runtimes(path)["onnxruntime"](IMAGES)["descriptor"]
-    exact = np.asarray(jax.jit(trained("base").outputs())(IMAGES)["descriptor"])
+    first = next(x for x in graph.node if x.op_type == "QuantizeLinear")
+    (scale,) = (numpy_helper.to_array(x) for x in graph.initializer if x.name == first.input[1])
+    normal = (images / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    ranges = normal.max((1, 2, 3)) - normal.min((1, 2, 3))
+    assert scale * 255 == pytest.approx(ranges.mean(), rel=1e-3)
+    assert ranges.mean() < 0.5 * ranges.max()
+    found = files.runtimes(path)["onnxruntime"](images)["descriptor"]
+    exact = np.asarray(jax.jit(trained("base").outputs())(images)["descriptor"])
     assert (found * exact).sum(1).min() > 0.99
     assert np.abs(found - exact).max() > 1e-4
 

@@ -264,11 +264,9 @@ def test_a_query_of_another_size_or_not_finite_is_refused(tmp_path):
         for rows in (QUERIES[:, :8], np.full_like(QUERIES, np.nan)):
             with pytest.raises(InputError, match="needed finite rows of 16 numbers"):
                 found.search(rows)
-        with pytest.raises(InputError, match="k is 1 to 1,000,000, got 0"):
-            found.search(QUERIES, 0)
 
 
-@pytest.mark.parametrize("k", [-1, 0, 10**22])
+@pytest.mark.parametrize("k", [-1, 0, 10**22, 2.5, True, "3"])
 def test_a_number_of_crops_that_cannot_be_is_refused_by_every_search(tmp_path, k):
     with filled(tmp_path / "people", None) as found:
         for search in (
@@ -276,7 +274,7 @@ def test_a_number_of_crops_that_cannot_be_is_refused_by_every_search(tmp_path, k
             lambda: found.who({"hat": "yes"}, k),
             lambda: answers.search_reranked(found, QUERIES, k),
         ):
-            with pytest.raises(InputError, match="k is 1 to 1,000,000"):
+            with pytest.raises(InputError, match=r"k is .*: expected"):
                 search()
 
 

@@ -136,7 +136,7 @@ def test_a_match_is_explained_as_the_command_line_does(client, crops, model):
     two = model.describe([crops / NAMES[1], crops / NAMES[2]])
     expected = compare(two, model.info.attributes, Threshold.from_dict(THRESHOLD))
     assert found["distance"] == pytest.approx(expected.distance, abs=1e-5)
-    assert found["verdict"].startswith("different people: distance")
+    assert found["verdict"].startswith("no match: distance")
     assert sum(part["share"] for part in found["parts"]) == pytest.approx(1)
     squares = [part["squared_distance"] for part in found["parts"]]
     assert np.mean(squares) == pytest.approx(found["distance"] ** 2, abs=1e-5)
