@@ -37,6 +37,7 @@ def evaluate_phase(
     title, tested_on = info.title, datasets.test_digest(info.kind)
     if info.kind == "pose":
         errors = evaluate_pose(info, variables, datasets.pose("val"))
+        startup.free_memory()
         headline = (
             f"pose error relative to predicting nothing: heat maps {errors['heat']:.2f}, "
             f"affinity fields {errors['affinity']:.2f}"
