@@ -98,6 +98,9 @@ class Model:
     sketch: Count = 4096  # [D] standard error of an inner product .037; 2048 gives .060
     # All give the same numbers; "gram" is the fastest on a CPU.
     bilinear: Literal["textbook", "fft", "gram", "roll"] = "gram"
+    # Eq. (7) and (8) take the mean off each pose channel [P]; False leaves it: a joint's map then
+    # weighs the positions near the joint alone, and the background's map keeps the whole image.
+    pose_centred: bool = True
     part_size: Count = 256  # [P]
     plenary_size: Count = 512  # [P]
     # [D] batch-normalise the embeddings: better mAP, and no branch collapses (docs/results.md).
@@ -147,6 +150,9 @@ class Loss:
     # The share of an identity's target that all identities have alike; BoT takes 0.1 (91.3 / 79.3
     # to 91.4 / 80.3).
     label_smoothing: Share = 0.0
+    # The share of an attribute's target that goes by the classes' shares in the batch: heads that
+    # know the training people by heart are too sure of rare classes on others.
+    attribute_smoothing: Share = 0.0
 
 
 @dataclass

@@ -78,6 +78,7 @@ def recognition(
     gamma: float = 2.0,
     mining: str = "hard",
     smoothing: float = 0.0,
+    attribute_smoothing: float = 0.0,
     weights: Weights = EQUAL,
     taught: tuple[str, ...] = (),
     axis_name: str | None = None,
@@ -96,10 +97,11 @@ def recognition(
       bound: beta, of the focal loss.
       gamma: of the focal loss.
       mining: "hard" or "all".
-      smoothing: of the identities' labels.
+      smoothing: of the identities' labels, by all identities alike.
+      attribute_smoothing: of the attributes' labels, by the classes' shares in the whole batch.
       weights: of the terms.
       taught: the attributes that have a term; empty: all.
-      axis_name: mine over all devices of this axis.
+      axis_name: mine and count over all devices of this axis.
 
     Returns:
       The terms; as metrics, for each branch the mean distance to the hardest positive and negative,
@@ -119,7 +121,9 @@ def recognition(
     metrics = {"identity_accuracy": jnp.mean(correct, dtype=jnp.float32)}
     attributes = {k: x for k, x in outputs.attributes.items() if not taught or k in taught}
     if attributes:
-        cross_entropies = _attribute_losses(attributes, batch["attributes"])
+        cross_entropies = _attribute_losses(
+            attributes, batch["attributes"], attribute_smoothing, axis_name
+        )
         losses |= {f"attribute/{name}": x for name, x in cross_entropies.items()}
     if triplet == "none":
         return Terms(_weighted(losses, weights), metrics)
@@ -154,12 +158,16 @@ def _weighted(losses: dict[str, jax.Array], weights: Weights) -> dict[str, jax.A
     return {name: x if factor[name] == 1 else factor[name] * x for name, x in losses.items()}
 
 
-def _attribute_losses(logits: Batch, labels: Any) -> dict[str, jax.Array]:
+def _attribute_losses(
+    logits: Batch, labels: Any, smoothing: float, axis_name: str | None
+) -> dict[str, jax.Array]:
     """The mean cross entropy of each head, of all heads in one computation.
 
     Args:
       logits: by name, [batch, classes].
       labels: by name, [batch].
+      smoothing: of the labels, by the classes' shares among the labelled.
+      axis_name: of the devices that hold the batch.
     """
     classes = max(x.shape[1] for x in logits.values())
     # Classes that a head lacks have the probability 0.
@@ -168,7 +176,15 @@ def _attribute_losses(logits: Batch, labels: Any) -> dict[str, jax.Array]:
         for x in logits.values()
     ]
     answers = jnp.stack([labels[name] for name in logits])
-    each = jax.vmap(loss.attribute_cross_entropy)(jnp.stack(padded), answers)
+    shares = None
+    if smoothing:
+        counts = jnp.sum(answers[..., None] == jnp.arange(classes), axis=1, dtype=jnp.float32)
+        counts = counts if axis_name is None else jax.lax.psum(counts, axis_name)
+        shares = counts / jnp.maximum(jnp.sum(counts, axis=-1, keepdims=True), 1)
+    cross_entropy = functools.partial(loss.attribute_cross_entropy, smoothing=smoothing)
+    each = jax.vmap(lambda x, y, u: cross_entropy(x, y, shares=u))(
+        jnp.stack(padded), answers, shares
+    )
     return dict(zip(logits, jnp.mean(each, axis=1), strict=True))
 
 

@@ -134,6 +134,26 @@ def test_smoothing_is_of_identities_alone():
     assert smooth.losses["attribute/hat"] == plain.losses["attribute/hat"]
 
 
+def test_smoothing_of_attributes_goes_by_the_shares_in_the_batch():
+    bag = jnp.log(jnp.array([[2.0, 1, 1]] * 4))  # more classes than the other has
+    given = outputs({**HAT, "bag": bag})
+    labels = {"hat": jnp.array([0, 1, -1, 1]), "bag": jnp.array([1] * 4)}
+    plain, smooth = (
+        objective.recognition(given, {**batch(), "attributes": labels}, attribute_smoothing=s)
+        for s in (0.0, 0.3)
+    )
+    # Of the three that are labelled one is 0 and two are 1.
+    rows = [((1 / 2, 1 / 2), 0), ((1 / 5, 4 / 5), 1), ((7 / 8, 1 / 8), 1)]
+    wanted = [
+        0.7 * -math.log(row[label]) + 0.3 * (-math.log(row[0]) - 2 * math.log(row[1])) / 3
+        for row, label in rows
+    ]
+    np.testing.assert_allclose(smooth.losses["attribute/hat"], sum(wanted) / 4, rtol=1e-6)
+    # All have one class: smoothing changes nothing.
+    np.testing.assert_allclose(smooth.losses["attribute/bag"], math.log(4), rtol=1e-6)
+    assert smooth.losses["identity"] == plain.losses["identity"]
+
+
 def test_the_triplet_loss_compares_other_vectors_where_the_model_gives_them():
     others = {"head": jnp.asarray(CIRCLE[::-1]), "plenary": jnp.asarray(CIRCLE[[0, 2, 1, 3]])}
     found = objective.recognition(

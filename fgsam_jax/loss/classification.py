@@ -9,7 +9,11 @@ from fgsam_jax.settings import in_any_program
 
 @in_any_program
 def attribute_cross_entropy(
-    logits: jax.Array, labels: jax.Array, *, smoothing: float = 0.0
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    smoothing: float = 0.0,
+    shares: jax.Array | None = None,
 ) -> jax.Array:
     r"""Softmax cross entropy, Eq. (5): :math:`-\log p_y`, for identities and attributes.
 
@@ -17,8 +21,9 @@ def attribute_cross_entropy(
       logits: [batch, classes].
       labels: [batch] int; -1 means unlabelled.
       smoothing: of the labels (Szegedy et al., "Rethinking the Inception Architecture for Computer
-        Vision", 2016): the target is 1 - smoothing of the label and smoothing of all classes alike,
-        :math:`-(1 - s) \log p_y - \frac{s}{K} \sum_k \log p_k`.
+        Vision", 2016): the target is 1 - smoothing of the label and smoothing of a distribution u,
+        :math:`-(1 - s) \log p_y - s \sum_k u_k \log p_k`.
+      shares: u, [classes]; None: all classes alike.
 
     Returns:
       [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes or where
@@ -34,6 +39,9 @@ def attribute_cross_entropy(
       [  0.6931 200.       0.    ]
       >>> print(attribute_cross_entropy(logits[1:2], jnp.array([1]), smoothing=0.1))
       [10.]
+      >>> shares = jnp.array([0.9, 0.1])
+      >>> print(attribute_cross_entropy(logits[1:2], jnp.array([1]), smoothing=0.1, shares=shares))
+      [18.]
     """
     check_arrays("logits [batch, classes], labels int [batch]", logits, labels)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -43,5 +51,9 @@ def attribute_cross_entropy(
     right = labels[:, None] == jnp.arange(classes)
     chosen = jnp.sum(jnp.where(right, log_probabilities, 0), axis=-1)
     if smoothing:
-        chosen = (1 - smoothing) * chosen + smoothing * jnp.mean(log_probabilities, axis=-1)
+        if shares is None:
+            spread = jnp.mean(log_probabilities, axis=-1)
+        else:  # a class of share 0 may have the probability 0
+            spread = jnp.sum(jnp.where(shares > 0, shares * log_probabilities, 0), axis=-1)
+        chosen = (1 - smoothing) * chosen + smoothing * spread
     return jnp.where(labels < 0, 0, jnp.where(labels < classes, -chosen, jnp.nan))

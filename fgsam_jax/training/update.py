@@ -62,6 +62,7 @@ def make_update(
         gamma=config.loss.gamma,
         mining=config.loss.mining,
         smoothing=config.loss.label_smoothing,
+        attribute_smoothing=config.loss.attribute_smoothing,
         weights=objective.Weights(
             config.loss.identity_weight,
             config.loss.attribute_weight,

@@ -427,14 +427,33 @@ def test_a_prediction_that_is_not_a_number_shows_even_where_nothing_is_known():
     assert pose_error(ones, 0 * ones, 1.0) == 2  # a number weighs all alike
 
 
-def test_smoothed_labels_give_the_cross_entropy_to_the_smoothed_distribution():
+@pytest.mark.parametrize("shares", [None, (0.5, 0.0, 0.25, 0.125, 0.125)])
+def test_smoothed_labels_give_the_cross_entropy_to_the_smoothed_distribution(shares):
     random = np.random.default_rng(0)
     logits, labels = random.normal(0, 3, (6, 5)), np.array([0, 4, 2, 2, -1, 1])
-    found = attribute_cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing=0.1)
+    spread = np.full(5, 1 / 5) if shares is None else np.array(shares)
+    found = attribute_cross_entropy(
+        jnp.asarray(logits),
+        jnp.asarray(labels),
+        smoothing=0.1,
+        shares=None if shares is None else jnp.array(shares),
+    )
     for row, label, value in zip(logits, labels, found, strict=True):
-        target = np.full(5, 0.1 / 5)
+        target = 0.1 * spread
         target[label] += 0.9
         expected = -sum(
             t * (x - np.log(sum(np.exp(row)))) for t, x in zip(target, row, strict=True)
         )
         np.testing.assert_allclose(value, 0 if label < 0 else expected, rtol=1e-5)
+
+
+def test_a_class_without_a_share_may_be_impossible():
+    def total(logits):
+        padded = jnp.pad(logits, ((0, 0), (0, 1)), constant_values=-jnp.inf)
+        shares = jnp.array([0.75, 0.25, 0.0])
+        return attribute_cross_entropy(padded, jnp.array([1]), smoothing=0.2, shares=shares)[0]
+
+    value, gradient = jax.value_and_grad(total)(jnp.zeros((1, 2)))
+    np.testing.assert_allclose(value, np.log(2), rtol=1e-6)
+    # Softmax less target: 0.2 * 0.75, and 0.8 + 0.2 * 0.25.
+    np.testing.assert_allclose(gradient[0], [0.5 - 0.15, 0.5 - 0.85], rtol=1e-5)

@@ -36,7 +36,13 @@ SIZES = dataclasses.replace(
     identity_heads="all",
     prior_bias=True,
 )
-LOSS = Loss(identity_weight=2.0, attribute_weight=0.5, triplet_weight=0.7, label_smoothing=0.1)
+LOSS = Loss(
+    identity_weight=2.0,
+    attribute_weight=0.5,
+    triplet_weight=0.7,
+    label_smoothing=0.1,
+    attribute_smoothing=0.3,
+)
 AUGMENTATION = Augmentation(pad=3, erase=0.5)
 OPTIMIZATION = Optimization(
     schedule="cosine",

@@ -57,7 +57,7 @@ def _loss(config: Config, phase: Phase) -> dict[str, Any]:
         phase.triplet, {"bound", "gamma", "margin", "mining", "triplet_weight"}
     )
     if phase.model == "baseline":
-        unread = unread | {"attribute_weight", "attributes"}
+        unread = unread | {"attribute_weight", "attribute_smoothing", "attributes"}
     return {name: value for name, value in values.items() if name not in unread}
 
 

@@ -22,7 +22,7 @@ OTHER = {
     "pose_kernel": 5, "parse": False, "sketch": 128, "bilinear": "fft", "part_size": 16,
     "plenary_size": 32, "bnneck": False, "pooling": "gem", "baseline_neck": True,
     "search_vector": "before", "identity_heads": "all",
-    "prior_bias": True, "dtype": "bfloat16",
+    "prior_bias": True, "pose_centred": False, "dtype": "bfloat16",
 }  # fmt: skip
 CONFIG = tiny.config(Path("set"))
 
@@ -58,28 +58,27 @@ def test_a_phase_is_another_where_its_model_or_one_it_starts_from_is(name):
         assert {phase: changed(other, phase) for phase in differs} == differs
 
 
-@pytest.mark.parametrize("name", ["margin", "bound", "gamma", "label_smoothing"])
+@pytest.mark.parametrize(
+    "name", ["margin", "bound", "gamma", "label_smoothing", "attribute_smoothing"]
+)
 def test_the_focal_phase_reads_all_of_the_loss(name):
     assert changed(with_(CONFIG, "loss", **{name: 0.25}), "full")
 
 
+CLASSES = {"label_smoothing", "attribute_weight", "attribute_smoothing", "attributes"}
+
+
 @pytest.mark.parametrize(
     ("triplet", "reads"),
-    [
-        ("none", {"label_smoothing", "attribute_weight", "attributes"}),
-        (
-            "triplet",
-            {"label_smoothing", "attribute_weight", "attributes"}
-            | {"margin", "mining", "triplet_weight"},
-        ),
-    ],
+    [("none", CLASSES), ("triplet", CLASSES | {"margin", "mining", "triplet_weight"})],
 )
 def test_a_phase_reads_those_options_of_the_loss_that_are_in_it(triplet, reads):
     phases = (*CONFIG.phases[:-1], dataclasses.replace(CONFIG.phases[-1], triplet=triplet))
     plain = dataclasses.replace(CONFIG, phases=phases)
     values = {
         "margin": 0.25, "bound": 0.25, "gamma": 1.0, "mining": "all", "triplet_weight": 0.5,
-        "attribute_weight": 0.5, "attributes": "hat", "label_smoothing": 0.1,
+        "attribute_weight": 0.5, "attributes": "hat", "attribute_smoothing": 0.1,
+        "label_smoothing": 0.1,
     }  # fmt: skip
     found = {
         name
