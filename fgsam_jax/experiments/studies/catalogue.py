@@ -42,15 +42,26 @@ def ablation(base: Config, small: bool) -> list[Row]:
     phases of the whole method have together, and the plain triplet loss in place of the focal."""
     del small
     config, last = whole_method(base)
-    first, fused = phase_of(config, "baseline"), phase_of(config, "intermediate")
+    first, fused = phase_of(config, "baseline"), phase_of(base, "intermediate")
     lram = dataclasses.replace(last, name="lram", title="Base + Pose + LRAM", triplet="none")
     plain = dataclasses.replace(
         last, name="plain", title="Base + Pose + LRAM + plain triplet", triplet="triplet"
     )
-    long = trained_on(first, fused.epochs + last.epochs)
-    config = dataclasses.replace(config, phases=(*config.phases, lram, plain, long))
+    long = trained_on(first, _epochs_since(config, last, first))
+    others = () if fused in config.phases else (fused,)
+    config = dataclasses.replace(config, phases=(*config.phases, *others, lram, plain, long))
     shown = (first, long, fused, lram, plain, last)
     return [Row(titled(phase), "phases", config, phase.name) for phase in shown]
+
+
+def _epochs_since(config: Config, last: Phase, first: Phase) -> int:
+    """Epochs of the phases that lead from the first to the last, without the pose net's."""
+    by_name = {phase.name: phase for phase in config.phases if phase.model != "pose"}
+    epochs, phase = 0, last
+    while phase and phase != first:
+        epochs += phase.epochs
+        phase = next((by_name[name] for name in phase.start_from if name in by_name), None)
+    return epochs
 
 
 def trained_on(phase: Phase, epochs: int) -> Phase:

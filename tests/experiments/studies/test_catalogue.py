@@ -51,6 +51,23 @@ def test_the_ablation_has_the_rows_of_the_table_and_its_controls():
     assert variants[0] == variants[1] == variants[2]
 
 
+def test_the_control_of_a_method_without_an_intermediate_phase_trains_as_long_as_it():
+    base = runpy.run_path(str(CONFIGS / "demo.py"))["get_config"]()
+    phases = [
+        dataclasses.replace(phase, start_from=("pose", "base"), epochs=8)
+        if phase.name == "fgsam"
+        else phase
+        for phase in base.phases
+    ]
+    base = dataclasses.replace(base, phases=tuple(phases))
+    made = planned("ablation", base, Path("root"), seeds=1, small=True)
+    config = made.rows[0].config
+    check(config)
+    found = {phase.name: phase.epochs for phase in config.phases}
+    assert found["base_long"] == found["fgsam"] == 8
+    assert "base_pose" in found
+
+
 def test_a_longer_training_stretches_its_schedule():
     phase = Phase("base", model="baseline", epochs=20, halve_every=8)
     assert trained_on(phase, 10).halve_every == 4
