@@ -8,14 +8,21 @@ and these 92.
 Command: python -m fgsam_jax.main --config configs/peta.py --config.model.dtype=bfloat16
 A small model for a CPU, 5 to 10 minutes a run, its pose net taught by the joints of Market-1501:
 python -m fgsam_jax.main --config configs/peta.py:small
+The whole of configs/market_cpu.py, its network, weights and recipe, shortened to 96x48 and a
+quarter of an hour a run:
+python -m fgsam_jax.main --config configs/peta.py:recipe
 """
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
 
 from fgsam_jax.config import Config, Data, Log, Model, Phase, PoseData
 
 
 def get_config(size: str = "paper") -> Config:
-    """`configs/peta.py:small` on the command line gives the size "small"."""
-    return {"paper": _paper, "small": _small}[size]()
+    """`configs/peta.py:small` on the command line gives the size "small"; so does "recipe"."""
+    return {"paper": _paper, "small": _small, "recipe": _recipe}[size]()
 
 
 def _paper() -> Config:
@@ -92,4 +99,30 @@ def _small() -> Config:
         repeats=5,
         references=True,
         log=Log(every=20, pictures=False),
+    )
+
+
+def _recipe() -> Config:
+    small = _small()
+    whole = runpy.run_path(str(Path(__file__).with_name("market_cpu.py")))["get_config"]()
+    epochs = {"base": 8, "base_long": 11, "pose": 2, "base_pose": 3, "fgsam": 8}
+
+    def shortened(phase: Phase) -> Phase:
+        if phase.model == "pose":
+            return small.phases[0]
+        return replace(
+            phase,
+            epochs=epochs[phase.name],
+            warmup_epochs=1,
+            augmentation=replace(phase.augmentation, pad=4),
+            optimization=replace(phase.optimization, ema=0.99),
+        )
+
+    return replace(
+        whole,
+        data=small.data,
+        pose_data=small.pose_data,
+        phases=tuple(shortened(phase) for phase in whole.phases if phase.name in epochs),
+        repeats=5,
+        log=small.log,
     )

@@ -98,9 +98,6 @@ class Model:
     sketch: Count = 4096  # [D] standard error of an inner product .037; 2048 gives .060
     # All give the same numbers; "gram" is the fastest on a CPU.
     bilinear: Literal["textbook", "fft", "gram", "roll"] = "gram"
-    # Eq. (7) and (8) take the mean off each pose channel [P]; False leaves it: a joint's map then
-    # weighs the positions near the joint alone, and the background's map keeps the whole image.
-    pose_centred: bool = True
     part_size: Count = 256  # [P]
     plenary_size: Count = 512  # [P]
     # [D] batch-normalise the embeddings: better mAP, and no branch collapses (docs/results.md).

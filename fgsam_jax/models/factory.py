@@ -53,7 +53,7 @@ def make_model(
         return Baseline(
             backbone(), identities, sizes.pooling, sizes.baseline_neck, vectors, axis_name
         )
-    fusion = Fusion(sizes.sketch, sizes.bilinear, sizes.pose_centred, dtype, axis_name)
+    fusion = Fusion(sizes.sketch, sizes.bilinear, dtype, axis_name)
     neck: dict[str, Any] = {
         "bnneck": sizes.bnneck,
         "vectors": vectors,

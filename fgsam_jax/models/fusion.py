@@ -18,14 +18,12 @@ class Fusion(nn.Module):
     Attributes:
       size: of the count sketch, d.
       method: of `fgsam_jax.bilinear.compact_bilinear`.
-      centred: take the mean off the pose channels, Eq. (7) and (8), else only scale them.
       dtype: of the maps that enter the matrix product; transforms and norms are float32.
       axis_name: take batch statistics over all devices of this axis.
     """
 
     size: int = 4096
     method: str = "gram"
-    centred: bool = True
     dtype: Any = jnp.float32
     axis_name: str | None = None
 
@@ -44,9 +42,7 @@ class Fusion(nn.Module):
         batch, height, width, channels = features.shape
         pose = _average_pool_to(pose.astype(jnp.float32), height, width)
         features = self._norm(train, "features_norm")(features)  # Eq. (6)
-        # Maps and their negatives have the mean 0, and their mean square as the variance.
-        maps = jnp.concatenate([pose, -pose]) if train and not self.centred else pose
-        pose = self._norm(train, "pose_norm")(maps)[:batch]  # Eq. (7) and (8)
+        pose = self._norm(train, "pose_norm")(pose)  # Eq. (7) and (8)
         fused = compact_bilinear_parts(
             features.reshape(batch, -1, channels),
             pose.reshape(batch, -1, POSE_CHANNELS),

@@ -22,7 +22,7 @@ OTHER = {
     "pose_kernel": 5, "parse": False, "sketch": 128, "bilinear": "fft", "part_size": 16,
     "plenary_size": 32, "bnneck": False, "pooling": "gem", "baseline_neck": True,
     "search_vector": "before", "identity_heads": "all",
-    "prior_bias": True, "pose_centred": False, "dtype": "bfloat16",
+    "prior_bias": True, "dtype": "bfloat16",
 }  # fmt: skip
 CONFIG = tiny.config(Path("set"))
 
