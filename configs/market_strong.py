@@ -43,7 +43,6 @@ def get_config() -> Config:
             flat=0.5,
             weight_decay=0.05,
             clip=10.0,
-            backbone_rate=0.5,
             frozen_epochs=5,
             ema=0.999,
         ),
@@ -55,7 +54,7 @@ def get_config() -> Config:
         start_from=("base_pose",),
         epochs=80,
         warmup_epochs=2,
-        optimization=replace(base.optimization, backbone_rate=0.2, frozen_epochs=1),
+        optimization=replace(base.optimization, frozen_epochs=1),
     )
     return Config(
         data=Data(source="data/Market-1501-v15.09.15", attributes="data/market_attribute.mat"),
@@ -78,7 +77,7 @@ def get_config() -> Config:
                 start_from=("base",),
                 epochs=120,  # of base_pose and fgsam together
                 warmup_epochs=2,
-                optimization=replace(base.optimization, backbone_rate=0.2, frozen_epochs=0),
+                optimization=replace(base.optimization, frozen_epochs=0),
             ),
             replace(
                 later,
