@@ -6,7 +6,7 @@ fgsam_jax/config.py says what each option does and what it gave to whom. The pap
 configs/market.py.
 Weights: torchvision's ResNet-50 and OpenPose's body net, converted as configs/market.py says;
 --config.init.backbone= --config.init.pose= trains from scratch.
-Cost: 30 + 120 + 120 + 40 + 80 + 80 epochs of 202 steps of 64 images. Not yet run at full
+Cost: 30 + 120 + 80 + 80 + 80 + 80 epochs of 202 steps of 64 images. Not yet run at full
 length here.
 Command: python -m fgsam_jax.main --config configs/market_strong.py --config.model.dtype=bfloat16
 """
@@ -47,15 +47,11 @@ def get_config() -> Config:
             ema=0.999,
         ),
     )
-    # The backbone is trained by now; fusion, parts and heads are new.
-    later = replace(
-        base,
-        model="fgsam",
-        start_from=("base_pose",),
-        epochs=80,
-        warmup_epochs=2,
-        optimization=replace(base.optimization, frozen_epochs=1),
+    # Each later phase goes on from the baseline, and the control trains as long as each.
+    further = replace(
+        base, epochs=80, warmup_epochs=2, optimization=replace(base.optimization, frozen_epochs=0)
     )
+    later = replace(further, model="fgsam", start_from=("pose", "base"))
     return Config(
         data=Data(source="data/Market-1501-v15.09.15", attributes="data/market_attribute.mat"),
         model=Model(
@@ -70,23 +66,8 @@ def get_config() -> Config:
         phases=(
             Phase("pose", "Pose", "pose", epochs=30, learning_rate=1e-4, halve_every=10),
             base,
-            replace(
-                base,
-                name="base_long",
-                title="Base, trained as long",
-                start_from=("base",),
-                epochs=120,  # of base_pose and fgsam together
-                warmup_epochs=2,
-                optimization=replace(base.optimization, frozen_epochs=0),
-            ),
-            replace(
-                later,
-                name="base_pose",
-                title="Base + Pose",
-                model="intermediate",
-                start_from=("pose", "base"),
-                epochs=40,
-            ),
+            replace(further, name="base_long", title="Base, trained as long", start_from=("base",)),
+            replace(later, name="base_pose", title="Base + Pose", model="intermediate"),
             replace(later, name="lram", title="Base + Pose + LRAM", triplet="none"),
             replace(later, name="fgsam", title="Base + Pose + LRAM + FTL", triplet="focal"),
         ),
