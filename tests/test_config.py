@@ -1,6 +1,6 @@
 import dataclasses
-import importlib.util
 import json
+import runpy
 import math
 from pathlib import Path
 
@@ -20,26 +20,28 @@ from fgsam_jax.config import (
 )
 from fgsam_jax.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = [
+    *sorted(path.stem for path in FOLDER.glob("*.py")),
+    *("peta:small", "peta:recipe", "market_cpu:mobilenet_v2"),
+]
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+def load(name):
+    stem, *argument = name.split(":")
+    return runpy.run_path(str(FOLDER / f"{stem}.py"))["get_config"](*argument)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_file_in_configs_gives_a_configuration_that_can_run(path):
-    config = load(path)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_file_in_configs_gives_a_configuration_that_can_run(name):
+    config = load(name)
     check(config)
     assert config.phases
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_configuration_survives_json(path):
-    config = load(path)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_configuration_survives_json(name):
+    config = load(name)
     again = from_dict(json.loads(json.dumps(to_dict(config))))
     assert again == config
     assert isinstance(again.phases, tuple)
