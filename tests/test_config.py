@@ -1,7 +1,7 @@
 import dataclasses
 import json
-import runpy
 import math
+import runpy
 from pathlib import Path
 
 import pytest
