@@ -57,7 +57,8 @@ def ablation(base: Config, small: bool) -> list[Row]:
 def _epochs_since(config: Config, last: Phase, first: Phase) -> int:
     """Epochs of the phases that lead from the first to the last, without the pose net's."""
     by_name = {phase.name: phase for phase in config.phases if phase.model != "pose"}
-    epochs, phase = 0, last
+    epochs = 0
+    phase: Phase | None = last
     while phase and phase != first:
         epochs += phase.epochs
         phase = next((by_name[name] for name in phase.start_from if name in by_name), None)
