@@ -87,7 +87,7 @@ def get_config(backbone: str = "efficientnet_lite0") -> Config:
             prior_bias=True,
         ),
         init=Init(backbone=f"weights/{backbone}.safetensors"),
-        loss=Loss(margin=0.3, label_smoothing=0.1, attribute_weight=0.1, attribute_smoothing=0.4),
+        loss=Loss(margin=0.3, label_smoothing=0.1, attribute_weight=0.1, attribute_smoothing=0.2),
         phases=(
             base,
             replace(further, name="base_long", title="Base, trained as long", start_from=("base",)),

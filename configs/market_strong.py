@@ -62,7 +62,7 @@ def get_config() -> Config:
             prior_bias=True,
         ),
         init=Init(backbone="weights/resnet50.safetensors", pose="weights/openpose.safetensors"),
-        loss=Loss(margin=0.3, label_smoothing=0.1, attribute_weight=0.1, attribute_smoothing=0.4),
+        loss=Loss(margin=0.3, label_smoothing=0.1, attribute_weight=0.1, attribute_smoothing=0.2),
         phases=(
             Phase("pose", "Pose", "pose", epochs=30, learning_rate=1e-4, halve_every=10),
             base,
