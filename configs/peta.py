@@ -8,8 +8,8 @@ and these 92.
 Command: python -m fgsam_jax.main --config configs/peta.py --config.model.dtype=bfloat16
 A small model for a CPU, 5 to 10 minutes a run, its pose net taught by the joints of Market-1501:
 python -m fgsam_jax.main --config configs/peta.py:small
-The whole of configs/market_cpu.py, its network, weights and recipe, shortened to 96x48 and a
-quarter of an hour a run:
+The network, weights and recipe of configs/market_cpu.py on images of 96x48, in fewer epochs; not
+yet run whole:
 python -m fgsam_jax.main --config configs/peta.py:recipe
 """
 

@@ -182,9 +182,7 @@ def _attribute_losses(
         counts = counts if axis_name is None else jax.lax.psum(counts, axis_name)
         shares = counts / jnp.maximum(jnp.sum(counts, axis=-1, keepdims=True), 1)
     cross_entropy = functools.partial(loss.attribute_cross_entropy, smoothing=smoothing)
-    each = jax.vmap(lambda x, y, u: cross_entropy(x, y, shares=u))(
-        jnp.stack(padded), answers, shares
-    )
+    each = jax.vmap(cross_entropy)(jnp.stack(padded), answers, shares=shares)
     return dict(zip(logits, jnp.mean(each, axis=1), strict=True))
 
 
