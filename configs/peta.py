@@ -105,7 +105,7 @@ def _small() -> Config:
 def _recipe() -> Config:
     small = _small()
     whole = runpy.run_path(str(Path(__file__).with_name("market_cpu.py")))["get_config"]()
-    epochs = {"base": 8, "pose": 2, "base_long": 8, "base_pose": 8, "fgsam": 8}
+    epochs = {"base": 8, "base_long": 8, "pose": 2, "fgsam": 8}
 
     def shortened(phase: Phase) -> Phase:
         if phase.model == "pose":
