@@ -53,8 +53,8 @@ def get_config(backbone: str = "efficientnet_lite0") -> Config:
             ema=0.999,
         ),
     )
-    # Each later phase goes on from the baseline, and the control trains as long as each. The whole
-    # method is then 1.9 mAP above it on held-out people (docs/results.md).
+    # Each later phase goes on from the baseline, and the control trains as long as each: chosen on
+    # held-out people with fewer epochs of smaller images (docs/results.md).
     further = replace(
         base,
         epochs=16,

@@ -149,7 +149,8 @@ class Loss:
     label_smoothing: Share = 0.0
     # The share of an attribute's target that goes by the classes' shares in the batch: heads that
     # know the training people by heart are too sure of rare classes on others. 0.2 lifts the heads'
-    # mean accuracy on other people by 0.4 and 0.9 points and costs some mAP (docs/results.md).
+    # mean accuracy on other people by 0.4 and 0.9 points; balanced accuracy and mAP fall by about
+    # as much (docs/results.md).
     attribute_smoothing: Share = 0.0
 
 

@@ -97,8 +97,9 @@ def recognition(
       bound: beta, of the focal loss.
       gamma: of the focal loss.
       mining: "hard" or "all".
-      smoothing: of the identities' labels, by all identities alike.
-      attribute_smoothing: of the attributes' labels, by the classes' shares in the whole batch.
+      smoothing: the share of an identity's target that is spread over all identities alike.
+      attribute_smoothing: the share of an attribute's target that is spread over its classes as
+        they are among the labelled images of the whole batch, of all devices.
       weights: of the terms.
       taught: the attributes that have a term; empty: all.
       axis_name: mine and count over all devices of this axis.

@@ -57,7 +57,13 @@ def in_any_program(function: Function) -> Function:
             return function(*args, **options)
         given = signature.bind(*args, **options)
         spec = jax.sharding.PartitionSpec(*jax.typeof(given.args[0]).sharding.spec[:1])
-        inner = functools.partial(function, **given.kwargs)
-        return jax.sharding.auto_axes(inner, axes=axes, out_sharding=spec)(*given.args)
+        # Arrays are handed over as such also where they have a keyword; else they keep the mesh.
+        arrays = {k: x for k, x in given.kwargs.items() if isinstance(x, jax.Array)}
+        rest = {k: x for k, x in given.kwargs.items() if k not in arrays}
+
+        def inner(arrays: dict[str, jax.Array], *args: Any) -> Any:
+            return function(*args, **arrays, **rest)
+
+        return jax.sharding.auto_axes(inner, axes=axes, out_sharding=spec)(arrays, *given.args)
 
     return cast(Function, wrapped)

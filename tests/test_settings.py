@@ -26,6 +26,9 @@ CALLS = {
     "focal triplet over all": lambda x, people: focal_triplet(x, people, mining="all"),
     "triplet of one person": lambda x, people: triplet(x, 0 * people),
     "cross entropy": lambda x, people: attribute_cross_entropy(x, people - 1),
+    "smoothed cross entropy": lambda x, people: attribute_cross_entropy(
+        x, people - 1, smoothing=0.2, shares=jnp.mean(jax.nn.one_hot(people, 6), 0)
+    ),
     "pose error": lambda x, people: pose_error(maps(x), 0 * maps(x), maps(x) ** 0),
     "count sketch": lambda x, people: count_sketch(x, SKETCH),
 } | {

@@ -23,12 +23,12 @@ def attribute_cross_entropy(
       smoothing: of the labels (Szegedy et al., "Rethinking the Inception Architecture for Computer
         Vision", 2016): the target is 1 - smoothing of the label and smoothing of a distribution u,
         :math:`-(1 - s) \log p_y - s \sum_k u_k \log p_k`.
-      shares: u, [classes]; None: all classes alike.
+      shares: u, [classes], of sum 1; None: all classes alike.
 
     Returns:
       [batch], in float32 or wider; 0 where unlabelled, NaN for a label beyond the classes or where
-      a logit is NaN. A mean over the batch therefore weighs a labelled example the same, whatever
-      share of the batch is labelled.
+      a logit or a share is NaN. A mean over the batch therefore weighs a labelled example the
+      same, whatever share of the batch is labelled.
 
     Raises:
       InputError: other shapes, one-hot labels among them, or labels that are no whole numbers.
@@ -44,6 +44,8 @@ def attribute_cross_entropy(
       [18.]
     """
     check_arrays("logits [batch, classes], labels int [batch]", logits, labels)
+    if shares is not None:
+        check_arrays("logits [batch, classes], shares [classes]", logits, shares)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     log_probabilities = jax.nn.log_softmax(logits)
     # By comparison: the gradient of an index is a scatter, which a GPU adds in no fixed order.
@@ -54,6 +56,6 @@ def attribute_cross_entropy(
         if shares is None:
             spread = jnp.mean(log_probabilities, axis=-1)
         else:  # a class of share 0 may have the probability 0
-            spread = jnp.sum(jnp.where(shares > 0, shares * log_probabilities, 0), axis=-1)
+            spread = jnp.sum(jnp.where(shares == 0, 0, shares * log_probabilities), axis=-1)
         chosen = (1 - smoothing) * chosen + smoothing * spread
     return jnp.where(labels < 0, 0, jnp.where(labels < classes, -chosen, jnp.nan))

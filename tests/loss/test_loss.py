@@ -447,6 +447,18 @@ def test_smoothed_labels_give_the_cross_entropy_to_the_smoothed_distribution(sha
         np.testing.assert_allclose(value, 0 if label < 0 else expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shares", [np.ones(1), np.ones(8), np.ones((8, 3))])
+def test_shares_are_one_for_each_class(shares):
+    with pytest.raises(InputError, match=r"needed logits \[batch, classes\], shares \[classes\]"):
+        attribute_cross_entropy(X, NAMES, smoothing=0.1, shares=shares)
+
+
+def test_a_share_that_is_no_number_shows():
+    shares = jnp.array([0.5, jnp.nan, 0.5])
+    found = attribute_cross_entropy(X, np.zeros(8, int), smoothing=0.1, shares=shares)
+    assert np.isnan(found).all()
+
+
 def test_a_class_without_a_share_may_be_impossible():
     def total(logits):
         padded = jnp.pad(logits, ((0, 0), (0, 1)), constant_values=-jnp.inf)

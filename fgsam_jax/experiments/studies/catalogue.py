@@ -14,6 +14,7 @@ from fgsam_jax.config import Config, Phase
 from fgsam_jax.experiments.studies.recipe import recipe
 from fgsam_jax.experiments.studies.rows import (
     Row,
+    leading_to,
     phase_of,
     titled,
     whole_method,
@@ -38,8 +39,8 @@ class Study:
 
 
 def ablation(base: Config, small: bool) -> list[Row]:
-    """Table IV, with two rows more: the baseline trained for as many more epochs as the later
-    phases of the whole method have together, and the plain triplet loss in place of the focal."""
+    """Table IV, with two rows more: the baseline trained for as many more epochs as the whole
+    method after it, and the plain triplet loss in place of the focal."""
     del small
     config, last = whole_method(base)
     first, fused = phase_of(config, "baseline"), phase_of(base, "intermediate")
@@ -47,22 +48,13 @@ def ablation(base: Config, small: bool) -> list[Row]:
     plain = dataclasses.replace(
         last, name="plain", title="Base + Pose + LRAM + plain triplet", triplet="triplet"
     )
-    long = trained_on(first, _epochs_since(config, last, first))
-    others = () if fused in config.phases else (fused,)
-    config = dataclasses.replace(config, phases=(*config.phases, *others, lram, plain, long))
+    before = leading_to(config, first.name).phases
+    since = [x.epochs for x in config.phases if x.model != "pose" and x not in before]
+    long = dataclasses.replace(trained_on(first, sum(since)), warmup_epochs=last.warmup_epochs)
+    fusion = [x for x in leading_to(base, fused.name).phases if x not in config.phases]
+    config = dataclasses.replace(config, phases=(*config.phases, *fusion, lram, plain, long))
     shown = (first, long, fused, lram, plain, last)
     return [Row(titled(phase), "phases", config, phase.name) for phase in shown]
-
-
-def _epochs_since(config: Config, last: Phase, first: Phase) -> int:
-    """Epochs of the phases that lead from the first to the last, without the pose net's."""
-    by_name = {phase.name: phase for phase in config.phases if phase.model != "pose"}
-    epochs = 0
-    phase: Phase | None = last
-    while phase and phase != first:
-        epochs += phase.epochs
-        phase = next((by_name[name] for name in phase.start_from if name in by_name), None)
-    return epochs
 
 
 def trained_on(phase: Phase, epochs: int) -> Phase:

@@ -68,6 +68,31 @@ def test_the_control_of_a_method_without_an_intermediate_phase_trains_as_long_as
     assert "base_pose" in found
 
 
+def test_the_control_warms_up_as_the_method_and_the_fusion_brings_what_it_starts_from():
+    base = runpy.run_path(str(CONFIGS / "market_cpu.py"))["get_config"]()
+    pose = next(phase for phase in base.phases if phase.model == "pose")
+    own = dataclasses.replace(pose, name="own_pose")
+    phases = (
+        dataclasses.replace(phase, start_from=("own_pose", "base"))
+        if phase.name == "base_pose"
+        else phase
+        for phase in base.phases
+    )
+    made = planned(
+        "ablation",
+        dataclasses.replace(base, phases=(own, *phases)),
+        Path("root"),
+        seeds=1,
+        small=True,
+    )
+    config = made.rows[0].config
+    check(config)
+    found = {phase.name: phase for phase in config.phases}
+    assert found["base"].warmup_epochs == 2
+    assert found["base_long"].warmup_epochs == found["fgsam"].warmup_epochs == 1
+    assert {"own_pose", "pose", "base_pose"} <= set(found)
+
+
 def test_a_longer_training_stretches_its_schedule():
     phase = Phase("base", model="baseline", epochs=20, halve_every=8)
     assert trained_on(phase, 10).halve_every == 4

@@ -65,6 +65,13 @@ def test_the_focal_phase_reads_all_of_the_loss(name):
     assert changed(with_(CONFIG, "loss", **{name: 0.25}), "full")
 
 
+@pytest.mark.parametrize(
+    "option", [{"attribute_weight": 0.5}, {"attribute_smoothing": 0.1}, {"attributes": "hat"}]
+)
+def test_the_baseline_reads_no_option_of_attributes(option):
+    assert not changed(with_(CONFIG, "loss", **option), "base")
+
+
 CLASSES = {"label_smoothing", "attribute_weight", "attribute_smoothing", "attributes"}
 
 
