@@ -22,7 +22,7 @@ PHASES = {
     "intermediate": Phase("both", model="intermediate"),
     "fgsam": Phase("full", model="fgsam", triplet="focal"),
 }
-SEVERAL = ("pose", "fgsam")  # they have all that the other two have
+SEVERAL = ("fgsam",)  # it has all that crosses processes
 STEPS = 10
 
 

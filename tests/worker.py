@@ -1,6 +1,6 @@
 """One of the processes of runtime/test_distributed.py: worker.py RENDERED FOLDER PORT PROCESS.
 
-It trains a run in FOLDER/run, takes ten steps of two phases and writes what came of them.
+It trains a run in FOLDER/run, takes ten steps of FGSAM and writes what came of them.
 """
 
 import os

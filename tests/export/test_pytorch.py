@@ -29,7 +29,7 @@ CONFIG = Config(
     mirror=True,
 )
 NETS = {
-    "resnet50": lambda: models.ResNet(50, last_stride=1),
+    "resnet18": lambda: models.ResNet(18, last_stride=1),
     "mobilenet_v2": lambda: models.MobileNetV2(last_stride=1),
     "efficientnet_lite0": lambda: models.EfficientNetLite(0, last_stride=1),
     "osnet_x0_25": lambda: models.OSNet((16, 64, 96, 128)),

@@ -206,7 +206,9 @@ def test_a_run_with_every_part_on_goes_on_to_the_same_bits(finished, tmp_path, m
 
 
 # The whole method with the other schedule.
-STEPWISE = dataclasses.replace(OPTIMIZATION, schedule="step", drop_epochs=(2,), flat=0.0)
+STEPWISE = dataclasses.replace(
+    OPTIMIZATION, schedule="step", drop_epochs=(2,), flat=0.0, frozen_epochs=0
+)
 WHOLE = dataclasses.replace(FULL, epochs=3, learning_rate=1e-3, optimization=STEPWISE)
 
 
