@@ -6,9 +6,9 @@ number compares. fgsam_jax/config.py says what each option does and what it gave
 Weights: EfficientNet-Lite0 of ImageNet (docs/weights.md says how to get them).
 Joints for phase 0 are those found by machine on Market's own crops, unpacked from
 layumi/market1501_body_point; they are read with h5py: pip install -e ".[joints]"
-Cost: 24 + 16 + 6 + 16 + 16 + 16 epochs of 202 steps of 64 images (the third: 404 of 32). Not yet
-run in this form; an earlier one of as many epochs took some 6 hours on two cores of an AMD EPYC
-that also did other work.
+Cost: 24 + 16 + 6 + 16 + 16 + 16 epochs of 202 steps of 64 images (the third: 404 of 32). On an
+AMD EPYC the first took 73 minutes and the third 17 on two cores, the second 68 and the last 96 on
+one core; the two others were not run in this form.
 Command: python -m fgsam_jax.main --config configs/market_cpu.py
 To choose settings, train on the list that this makes of the training split:
     python tools/prepare.py --config configs/market_cpu.py --held_out 100 --to held_out.csv
